@@ -1,0 +1,177 @@
+//! The command line that all programs share, and its errors in plain words.
+//!
+//! Stage 00 calls `TcpListener::bind` and `TcpStream::connect` itself and takes
+//! only the options and the [`explain`](Listen::explain) methods from here;
+//! later stages take [`bind`] and [`connect`] too.
+
+use std::fmt;
+use std::io::{self, ErrorKind};
+use std::net::{TcpListener, TcpStream, ToSocketAddrs};
+
+use anyhow::anyhow;
+
+/// The port of every program that is told no other.
+pub const DEFAULT_PORT: u16 = 12345;
+
+/// The last paragraph of each server's `--help`.
+pub const SERVER_HELP: &str = "\
+The first line printed tells the address: listening on ADDRESS:PORT
+Stop the server with Ctrl-C.";
+
+/// The last paragraph of each client's `--help`.
+pub const CLIENT_HELP: &str = "\
+Type a line and press Enter to send it. To leave, type salir or /quit, or end the
+input: Ctrl-D (on Windows Ctrl-Z, then Enter). The input may also be a pipe or a file.";
+
+/// What `main` returns when a program cannot go on: shown as one sentence, with
+/// exit status 1, and without the back-trace that `RUST_BACKTRACE` would add.
+pub struct Failure(anyhow::Error);
+
+impl fmt::Debug for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#}", self.0)
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self(error)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self(error.into())
+    }
+}
+
+/// Where a server listens.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Listen {
+    /// Address or name to listen on; 0.0.0.0 lets other machines in
+    #[arg(long, default_value = "127.0.0.1")]
+    pub host: String,
+
+    /// TCP port to listen on; 0 asks the system for a free one
+    #[arg(long, env = "STAGE_PORT", default_value_t = DEFAULT_PORT)]
+    pub port: u16,
+}
+
+impl Listen {
+    /// Turns the error of a bind into a sentence that says what to do next.
+    pub fn explain(&self, error: io::Error) -> anyhow::Error {
+        let Self { host, port } = self;
+        if is_unknown(host) {
+            return unknown_host(host);
+        }
+        match error.kind() {
+            ErrorKind::AddrInUse => anyhow!(
+                "port {port} of {host} is in use: stop the program that uses it, \
+                 or choose another with --port (0 takes any free one)"
+            ),
+            ErrorKind::AddrNotAvailable => anyhow!(
+                "{host} is not an address of this machine: give one of its own with \
+                 --host, or 0.0.0.0 for all of them"
+            ),
+            ErrorKind::PermissionDenied => anyhow!(
+                "this user may not listen on port {port}: choose one of 1024 or above \
+                 with --port"
+            ),
+            _ => anyhow!("cannot listen on {host} port {port}: {error}"),
+        }
+    }
+}
+
+/// Where a client finds its server.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Connect {
+    /// Address or name of the server's machine
+    #[arg(long, default_value = "127.0.0.1")]
+    pub host: String,
+
+    /// TCP port of the server
+    #[arg(long, env = "STAGE_PORT", default_value_t = DEFAULT_PORT,
+          value_parser = clap::value_parser!(u16).range(1..))]
+    pub port: u16,
+}
+
+impl Connect {
+    /// Turns the error of a connect into a sentence that says what to do next.
+    pub fn explain(&self, error: io::Error) -> anyhow::Error {
+        let Self { host, port } = self;
+        if is_unknown(host) {
+            return unknown_host(host);
+        }
+        match error.kind() {
+            ErrorKind::ConnectionRefused => anyhow!(
+                "no server listens on port {port} of {host}: start one in another \
+                 terminal first, or tell with --host and --port where it is"
+            ),
+            ErrorKind::TimedOut | ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => {
+                anyhow!(
+                    "{host} does not answer: check the address, the network, and the \
+                     firewall of that machine"
+                )
+            }
+            _ => anyhow!("cannot connect to {host} port {port}: {error}"),
+        }
+    }
+}
+
+/// Binds, listens, and prints `listening on ADDRESS:PORT`, the one line that
+/// people and tests wait for.
+///
+/// # Errors
+///
+/// When the host is unknown or the system refuses the address; the message is one
+/// sentence for the person who typed it.
+pub fn bind(listen: &Listen) -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind((listen.host.as_str(), listen.port))
+        .map_err(|error| listen.explain(error))?;
+    println!("listening on {}", listener.local_addr()?);
+    Ok(listener)
+}
+
+/// Connects, with `TCP_NODELAY` set (`man 7 tcp`): a line leaves when it is
+/// written, not when an earlier one has been acknowledged.
+///
+/// # Errors
+///
+/// When the host is unknown or nobody listens there; the message is one sentence
+/// for the person who typed it.
+pub fn connect(connect: &Connect) -> anyhow::Result<TcpStream> {
+    let stream = TcpStream::connect((connect.host.as_str(), connect.port))
+        .map_err(|error| connect.explain(error))?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// Whether a typed line asks to leave: `salir` or `/quit`, whatever its case.
+pub fn is_goodbye(line: &str) -> bool {
+    matches!(line.trim().to_lowercase().as_str(), "salir" | "/quit")
+}
+
+/// Whether the name cannot be resolved. Only asked once something has failed: the
+/// kinds of `io::Error` do not tell a failed look-up from other failures.
+fn is_unknown(host: &str) -> bool {
+    (host, 0).to_socket_addrs().is_err()
+}
+
+fn unknown_host(host: &str) -> anyhow::Error {
+    anyhow!("no machine called \"{host}\" is known: check the spelling, or give an IP address")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn goodbye_in_two_languages() {
+        for line in ["salir", "Salir\n", "/quit\r\n", " SALIR "] {
+            assert!(is_goodbye(line), "{line:?}");
+        }
+        for line in ["", "quit", "quiero salir", "salir ya"] {
+            assert!(!is_goodbye(line), "{line:?}");
+        }
+    }
+}

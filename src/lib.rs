@@ -1,0 +1,11 @@
+//! The small library behind the numbered programs in `examples/`: what is not
+//! the lesson. What a stage teaches (accepting, reading, writing, locking,
+//! waiting) stands in the example itself, with the standard library's own names.
+//!
+//! - [`cli`]: the command line of every program, and its errors in plain words.
+//! - [`prompt`]: a prompt that survives the arrival of a line.
+
+#![warn(missing_docs)]
+
+pub mod cli;
+pub mod prompt;

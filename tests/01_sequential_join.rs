@@ -1,0 +1,254 @@
+//! Stage 01: what `examples/01_sequential_join_server.rs` promises, and what is still
+//! broken. `lessons/01_sequential_join.md` explains.
+
+mod common;
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+
+use common::wrong::{Hosted, refused};
+use common::{Server, survival};
+
+const STAGE: &str = "01_sequential_join";
+
+#[test]
+fn the_server_shows_what_the_client_says() {
+    let server = Server::start(STAGE);
+    let mut ana = server.client("ana");
+    server.likely_cause("the server reads once, not until the end of the stream");
+    for line in ["hola", "¿qué tal?", "adiós"] {
+        ana.says(line);
+        server.shows(line);
+    }
+}
+
+#[test]
+fn a_client_that_has_stopped_sending_is_answered() {
+    let server = Server::start(STAGE);
+    let mut ana = server.client("ana");
+    ana.says("are you well?");
+    server.shows("are you well?");
+    ana.half_closes();
+    server.likely_cause(
+        "the server takes the end of the stream for the end of the connection: a client \
+         that has stopped sending still listens",
+    );
+    server.types("very well");
+    ana.hears("very well");
+    server.types("and you?");
+    ana.hears("and you?");
+}
+
+#[test]
+fn the_next_client_is_served_when_the_first_has_left() {
+    let server = Server::start(STAGE);
+    server.keyboard_ends();
+    let mut ana = server.client("ana");
+    ana.says("first");
+    server.shows("first");
+    ana.leaves();
+    server.likely_cause("the server serves one client and no more, or waits for a dead one");
+    let mut beto = server.client("beto");
+    beto.says("second");
+    server.shows("second");
+}
+
+#[test]
+fn at_the_end_of_the_stream_it_does_not_spin() {
+    let server = Server::start(STAGE);
+    server.keyboard_ends();
+    let mut ana = server.client("ana");
+    ana.says("that was all");
+    server.shows("that was all");
+    ana.leaves();
+    let mut beto = server.client("beto");
+    beto.says("now it is my turn");
+    server.likely_cause(
+        "a read of 0 bytes is the end of the stream; taken for an empty message, it \
+         comes again for ever",
+    );
+    server.shows("now it is my turn");
+    let lines = server.lines_printed();
+    if lines > 20 {
+        server.fail(format!(
+            "Two clients said a line each, and the server printed {lines} lines."
+        ));
+    }
+}
+
+#[test]
+fn a_reset_ends_one_client_and_not_the_server() {
+    let server = Server::start(STAGE);
+    server.keyboard_ends();
+    server.likely_cause("an error with one client ends the server");
+    for _ in 0..3 {
+        let mut ana = server.client("ana");
+        ana.says("I am here");
+        server.shows("I am here");
+        ana.resets();
+    }
+    let mut beto = server.client("beto");
+    beto.says("I am still here");
+    server.shows("I am still here");
+}
+
+#[test]
+fn each_line_has_the_address_of_who_said_it() {
+    let Some(server) = Server::ours(STAGE) else {
+        return;
+    };
+    let mut ana = server.client("ana");
+    ana.says("hola");
+    let line = server.shows("hola");
+    assert_eq!(line, format!("[{}] hola", ana.address()));
+}
+
+#[test]
+fn salir_hangs_up() {
+    let Some(server) = Server::ours(STAGE) else {
+        return;
+    };
+    let mut ana = server.client("ana");
+    ana.half_closes();
+    server.types("good night");
+    server.types("salir");
+    ana.hears("good night");
+    ana.hears_the_end();
+}
+
+#[cfg(unix)]
+#[test]
+fn without_file_descriptors_it_neither_ends_nor_spins() {
+    survival::no_file_descriptor_at_all(STAGE);
+}
+
+#[test]
+fn still_broken_the_second_client_waits_for_the_first_to_leave() {
+    let Some(server) = Server::ours(STAGE) else {
+        return;
+    };
+    server.keyboard_ends();
+    let mut ana = server.client("ana");
+    let mut beto = server.client("beto");
+    beto.says("is anybody there?");
+    // The server works, for ana alone: beto's line is not shown between hers.
+    for line in ["one", "two", "three"] {
+        ana.says(line);
+    }
+    server.shows("connected");
+    for line in ["one", "two", "three"] {
+        let next = server.shows("");
+        assert_eq!(next, format!("[{}] {line}", ana.address()));
+    }
+    ana.leaves();
+    server.shows("is anybody there?");
+}
+
+#[test]
+fn still_broken_the_answer_is_held_back_until_the_client_stops_sending() {
+    let Some(server) = Server::ours(STAGE) else {
+        return;
+    };
+    let mut ana = server.client("ana");
+    ana.says("a question");
+    server.shows("a question");
+    server.types("an answer");
+    // The server works on, and hears ana, but she does not hear the answer.
+    for line in ["are you there?", "hello?", "well then"] {
+        ana.says(line);
+        server.shows(line);
+    }
+    ana.has_heard_nothing();
+    ana.half_closes();
+    ana.hears("an answer");
+}
+
+#[test]
+fn wrong_servers_are_refused() {
+    /// Serves one client after the other, as the right server does.
+    fn each(hosted: &Hosted, serve: impl Fn(&TcpStream) -> io::Result<()>) {
+        while let Ok((stream, _)) = hosted.listener.accept() {
+            let _ = serve(&stream);
+        }
+    }
+
+    fn show_lines(hosted: &Hosted, stream: &TcpStream) -> io::Result<()> {
+        for line in BufReader::new(stream).lines() {
+            hosted.screen.push(line?);
+        }
+        Ok(())
+    }
+
+    fn shows_only_the_first_packet(hosted: Hosted) {
+        each(&hosted, |mut stream| {
+            let mut buffer = [0; 1024];
+            let count = stream.read(&mut buffer)?;
+            let text = String::from_utf8_lossy(&buffer[..count]);
+            hosted.screen.push(text.into());
+            stream.read_to_end(&mut Vec::new()).map(drop)
+        });
+    }
+
+    fn closes_when_the_client_stops_sending(hosted: Hosted) {
+        each(&hosted, |stream| show_lines(&hosted, stream));
+    }
+
+    fn answers_only_once(hosted: Hosted) {
+        each(&hosted, |mut stream| {
+            show_lines(&hosted, stream)?;
+            let keyboard = hosted.keyboard.lock().unwrap();
+            let answer = keyboard.recv().map_err(io::Error::other)?;
+            stream.write_all(format!("{answer}\n").as_bytes())?;
+            keyboard.recv().map(drop).map_err(io::Error::other)
+        });
+    }
+
+    fn serves_only_one_client(hosted: Hosted) {
+        let (stream, _) = hosted.listener.accept().unwrap();
+        let _ = show_lines(&hosted, &stream);
+    }
+
+    fn waits_for_a_client_that_has_left(hosted: Hosted) {
+        each(&hosted, |stream| {
+            show_lines(&hosted, stream)?;
+            loop {
+                std::thread::park();
+            }
+        });
+    }
+
+    fn spins_at_the_end_of_the_stream(hosted: Hosted) {
+        each(&hosted, |mut stream| {
+            let mut buffer = [0; 1024];
+            for _ in 0..1000 {
+                let count = stream.read(&mut buffer)?;
+                let text = String::from_utf8_lossy(&buffer[..count]);
+                hosted.screen.push(text.into());
+            }
+            Ok(())
+        });
+    }
+
+    fn ends_at_the_first_error(hosted: Hosted) {
+        while let Ok((stream, _)) = hosted.listener.accept() {
+            show_lines(&hosted, &stream).unwrap();
+        }
+    }
+
+    refused! {
+        shows_only_the_first_packet by the_server_shows_what_the_client_says:
+            "should have printed a line with \"¿qué tal?\"", "the server reads once";
+        closes_when_the_client_stops_sending by a_client_that_has_stopped_sending_is_answered:
+            "takes the end of the stream for the end of the connection";
+        answers_only_once by a_client_that_has_stopped_sending_is_answered:
+            "should have heard \"and you?\"";
+        serves_only_one_client by the_next_client_is_served_when_the_first_has_left:
+            "the server serves one client and no more";
+        waits_for_a_client_that_has_left by the_next_client_is_served_when_the_first_has_left:
+            "waits for a dead one";
+        spins_at_the_end_of_the_stream by at_the_end_of_the_stream_it_does_not_spin:
+            "a read of 0 bytes is the end of the stream";
+        ends_at_the_first_error by a_reset_ends_one_client_and_not_the_server:
+            "an error with one client ends the server";
+    }
+}

@@ -1,0 +1,662 @@
+//! Stage 03: what `examples/03_broadcast_server.rs` promises, and what is still
+//! broken. `lessons/03_broadcast.md` explains.
+
+mod common;
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, TryLockError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::wrong::{Hosted, refused};
+use common::{Client, Server, has_words, survival};
+use socket2::{Domain, Socket, Type};
+
+const STAGE: &str = "03_broadcast";
+
+#[test]
+fn everybody_else_hears_a_line() {
+    let server = Server::start(STAGE);
+    let [mut ana, mut beto, mut carla] = server.room(["ana", "beto", "carla"]);
+    server.likely_cause("a new client takes the place of an older one in the list");
+    ana.says("hola a todos");
+    beto.hears("hola a todos");
+    carla.hears("hola a todos");
+    beto.says("hola ana");
+    ana.hears("hola ana");
+    carla.hears("hola ana");
+    carla.says("hola los dos");
+    ana.hears("hola los dos");
+    beto.hears("hola los dos");
+}
+
+#[test]
+fn nobody_hears_their_own_line() {
+    let server = Server::start(STAGE);
+    let [mut ana, mut beto] = server.room(["ana", "beto"]);
+    server.likely_cause("the server relays to everybody instead of everybody else");
+    for round in 10..15 {
+        ana.says(&format!("ana speaks {round}"));
+        beto.hears(&format!("ana speaks {round}"));
+        // If ana were to hear herself, it would be before this.
+        beto.says(&format!("beto speaks {round}"));
+        ana.hears(&format!("beto speaks {round}"));
+    }
+}
+
+#[test]
+fn each_line_tells_whose_it_is() {
+    let server = Server::start(STAGE);
+    let [mut ana, mut beto] = server.room(["ana", "beto"]);
+    ana.says("who is this?");
+    let line = beto.hears("who is this?");
+    tells_whose_it_is(&server, &line, &ana);
+    beto.says("it is me");
+    let line = ana.hears("it is me");
+    tells_whose_it_is(&server, &line, &beto);
+}
+
+/// The port is what tells clients of one machine apart.
+fn tells_whose_it_is(server: &Server, line: &str, speaker: &Client) {
+    let port = speaker.address().port();
+    if !has_words(line, &port.to_string()) {
+        server.fail(format!(
+            "{line:?} does not tell who said it: the speaker's address has port {port}."
+        ));
+    }
+}
+
+#[test]
+fn a_line_in_two_packets_is_one_line() {
+    let server = Server::start(STAGE);
+    let [mut ana, mut beto, mut carla] = server.room(["ana", "beto", "carla"]);
+    server.likely_cause("the server takes what one read returned for a line");
+    for round in 10..20 {
+        ana.sends(b"half and");
+        // Until beto has been relayed, ana's half has been read as well.
+        beto.says(&format!("meanwhile {round}"));
+        ana.hears(&format!("meanwhile {round}"));
+        carla.hears(&format!("meanwhile {round}"));
+        ana.sends(format!(" half {round}\n").as_bytes());
+        beto.hears(&format!("half and half {round}"));
+        carla.hears(&format!("half and half {round}"));
+    }
+}
+
+#[test]
+fn two_lines_in_one_packet_are_two_lines() {
+    let server = Server::start(STAGE);
+    let [mut ana, mut beto] = server.room(["ana", "beto"]);
+    server.likely_cause("the server takes what one read returned for a line");
+    ana.sends(b"first\nsecond\nthi");
+    ana.sends(b"rd\n");
+    for text in ["first", "second", "third"] {
+        let line = beto.hears(text);
+        tells_whose_it_is(&server, &line, &ana);
+    }
+}
+
+#[test]
+fn a_character_split_between_packets_stays_whole() {
+    let server = Server::start(STAGE);
+    let [mut ana, mut beto, mut carla] = server.room(["ana", "beto", "carla"]);
+    server.likely_cause("the server decodes what one read returned; a character may go on");
+    for (round, text) in (10..20).zip(["ñandú", "漢字"].into_iter().cycle()) {
+        let (half, rest) = text.as_bytes().split_at(1);
+        ana.sends(half);
+        beto.says(&format!("meanwhile {round}"));
+        ana.hears(&format!("meanwhile {round}"));
+        carla.hears(&format!("meanwhile {round}"));
+        ana.sends(&[rest, b"\n"].concat());
+        beto.hears(text);
+        carla.hears(text);
+    }
+}
+
+#[test]
+fn a_line_of_64_kib_arrives_whole() {
+    let server = Server::start(STAGE);
+    let [mut ana, mut beto] = server.room(["ana", "beto"]);
+    server.likely_cause("a line may be longer than a buffer");
+    let line = "x".repeat(64 * 1024);
+    ana.says(&line);
+    beto.hears(&line);
+}
+
+#[test]
+fn a_carriage_return_before_the_line_feed_is_dropped() {
+    let server = Server::start(STAGE);
+    let [mut ana, mut beto] = server.room(["ana", "beto"]);
+    ana.sends(b"from nc\nfrom telnet\r\n");
+    // A server may end all its lines in CR LF, but not one of them because ana did.
+    let [nc, telnet] = ["from nc", "from telnet"].map(|text| beto.hears(text));
+    if nc.ends_with('\r') != telnet.ends_with('\r') || telnet.ends_with("\r\r") {
+        server.fail(format!("The carriage return was relayed: {telnet:?}."));
+    }
+}
+
+#[test]
+fn whoever_stops_sending_gets_the_end_and_the_others_go_on() {
+    let server = Server::start(STAGE);
+    let [mut ana, mut beto, mut carla] = server.room(["ana", "beto", "carla"]);
+    server.likely_cause(
+        "a client that has left stays on the list, which keeps its connection open or \
+         makes the next relay fail",
+    );
+    ana.half_closes();
+    ana.hears_the_end();
+    drop(ana);
+    for round in 10..15 {
+        beto.says(&format!("without ana {round}"));
+        carla.hears(&format!("without ana {round}"));
+    }
+}
+
+#[test]
+fn what_was_said_just_before_leaving_is_heard() {
+    let server = Server::start(STAGE);
+    let [mut ana, mut beto] = server.room(["ana", "beto"]);
+    server.likely_cause("what has been read already is lost when the client leaves");
+    for n in 10..40 {
+        ana.says(&format!("last words {n}"));
+    }
+    ana.leaves();
+    for n in 10..40 {
+        beto.hears(&format!("last words {n}"));
+    }
+}
+
+#[test]
+fn a_reset_in_the_middle_of_a_burst_does_not_disturb_the_others() {
+    let server = Server::start(STAGE);
+    let [mut beto, mut carla, mut ana] = server.room(["beto", "carla", "ana"]);
+    server.likely_cause(
+        "the server froze, or ended, when a client vanished: does whoever writes to a dead \
+         client take a lock that it holds already?",
+    );
+    for n in 100..150 {
+        beto.says(&format!("burst {n}"));
+    }
+    ana.hears("burst 100");
+    ana.resets();
+    for n in 150..200 {
+        beto.says(&format!("burst {n}"));
+    }
+    for n in 100..200 {
+        carla.hears(&format!("burst {n}"));
+    }
+    // By now, whoever has to know that ana is gone knows it.
+    for n in 200..250 {
+        beto.says(&format!("burst {n}"));
+        carla.hears(&format!("burst {n}"));
+    }
+    let dora = server.client("dora");
+    let mut all = [beto, carla, dora];
+    server.roll_call(&mut all);
+    let [mut beto, _, mut dora] = all;
+    dora.says("I am new");
+    beto.hears("I am new");
+}
+
+#[test]
+fn rubbish_from_one_client_does_not_disturb_the_others() {
+    let server = Server::start(STAGE);
+    let [mut ana, mut beto] = server.room(["ana", "beto"]);
+    server.likely_cause("bytes that are not UTF-8 end the server");
+    for round in 10..15 {
+        let mut rude = server.client("somebody rude");
+        // No end of line, so nothing to relay, and nothing that is text.
+        rude.sends(b"\xff\xfe\x00\xc3(\x80");
+        rude.half_closes();
+        rude.is_let_go();
+        ana.says(&format!("ana goes on {round}"));
+        // Relaying the rubbish, with its bytes replaced, is as good as dropping it.
+        if !beto.hears_within(&format!("ana goes on {round}"), common::patience()) {
+            server.fail("Beto does not hear ana any more.");
+        }
+    }
+    server.is_still_running();
+}
+
+#[test]
+fn fifty_clients_hear_each_line_once_and_in_order() {
+    const CLIENTS: usize = 50;
+    const LINES: usize = 5;
+    let server = Server::start(STAGE);
+    let mut clients: Vec<_> = (0..CLIENTS)
+        .map(|n| server.client(&format!("client {n}")))
+        .collect();
+    server.roll_call(&mut clients);
+    server.likely_cause(
+        "two threads write or change the list at the same time, or lines overtake each \
+         other on their way",
+    );
+    thread::scope(|scope| {
+        for (speaker, client) in clients.iter_mut().enumerate() {
+            scope.spawn(move || {
+                for line in 0..LINES {
+                    client.says(&format!("speaker {speaker} line {line}"));
+                }
+            });
+        }
+    });
+    for (listener, client) in clients.iter_mut().enumerate() {
+        // Which speaker comes next is open; which of her lines, is not.
+        let mut next = [0; CLIENTS];
+        for _ in 0..(CLIENTS - 1) * LINES {
+            let line = client.hears("speaker");
+            let words: Vec<_> = line.split_whitespace().collect();
+            let [.., "speaker", speaker, "line", number] = words[..] else {
+                server.fail(format!("Client {listener} heard a damaged line: {line:?}."));
+            };
+            let speaker: usize = speaker.parse().unwrap();
+            if number != next[speaker].to_string() || speaker == listener {
+                server.fail(format!(
+                    "Client {listener} heard {line:?} when line {} of that speaker was next.",
+                    next[speaker]
+                ));
+            }
+            next[speaker] += 1;
+        }
+    }
+    // Nothing came twice: the next is the last.
+    let (first, others) = clients.split_first_mut().unwrap();
+    first.says("that was all");
+    for client in others {
+        client.hears("that was all");
+    }
+}
+
+/// A line from this client is heard by another one.
+fn is_served(server: &Server, client: &mut Client, text: &str) {
+    client.says(text);
+    server.shows(&format!("[{}] {text}", client.address()));
+}
+
+#[cfg(unix)]
+#[test]
+fn without_file_descriptors_it_neither_ends_nor_spins() {
+    survival::no_file_descriptor_at_all(STAGE);
+}
+
+#[cfg(unix)]
+#[test]
+fn out_of_file_descriptors_it_goes_on_and_serves_again_later() {
+    survival::out_of_file_descriptors(STAGE, is_served);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn without_a_thread_for_a_client_it_goes_on_and_serves_again_later() {
+    survival::out_of_threads(STAGE, is_served);
+}
+
+#[test]
+fn the_wording_is_address_says_text() {
+    let Some(server) = Server::ours(STAGE) else {
+        return;
+    };
+    let [mut ana, mut beto] = server.room(["ana", "beto"]);
+    ana.says("hola");
+    let line = beto.hears("hola");
+    assert_eq!(line, format!("{} says: hola", ana.address()));
+}
+
+/// Why the documents' server freezes, without freezing: a lock that is held is not
+/// free for anybody, not even for the thread that holds it.
+#[test]
+fn a_thread_waits_for_a_lock_that_it_holds_itself() {
+    let clients = Mutex::new(vec!["ana", "beto"]);
+    let held = clients.lock().unwrap();
+    // `clients.lock()` here would compile, and wait for this very thread, for ever.
+    let again = clients.try_lock();
+    assert!(matches!(again, Err(TryLockError::WouldBlock)));
+    drop(held);
+    assert!(clients.try_lock().is_ok());
+}
+
+#[test]
+fn still_broken_one_client_that_never_reads_stops_the_room() {
+    let Some(server) = Server::ours(STAGE) else {
+        return;
+    };
+    // The fewer bytes its system takes for it, the sooner the server has to wait.
+    let lazy = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    lazy.set_recv_buffer_size(1024).unwrap();
+    lazy.connect(&server.address().into()).unwrap();
+    let mut lazy = TcpStream::from(lazy);
+    server.shows("connected");
+    let [ana, mut beto] = server.room(["ana", "beto"]);
+
+    // Ana speaks until the room has stopped; then she ends with a last line.
+    let stopped = Arc::new(AtomicBool::new(false));
+    let has_stopped = Arc::clone(&stopped);
+    let mut speaking = ana.stream().try_clone().unwrap();
+    let speaker = thread::spawn(move || {
+        let line = format!("{}\n", "x".repeat(16 * 1024));
+        while !has_stopped.load(Ordering::Relaxed) {
+            speaking.write_all(line.as_bytes()).unwrap();
+        }
+        speaking.write_all(b"at last\n").unwrap();
+    });
+    // Beto reads all that comes, until nothing does. Were the server not broken, this
+    // would go on for ever; so there is an end to it.
+    let deadline = Instant::now() + common::patience();
+    while beto.hears_any(Duration::from_millis(500)).is_some() {
+        assert!(Instant::now() < deadline, "the room has not stopped");
+    }
+    stopped.store(true, Ordering::Relaxed);
+    beto.has_heard_nothing();
+
+    // As soon as the lazy one reads, everything moves again.
+    thread::spawn(move || io::copy(&mut lazy, &mut io::sink()));
+    let heard = beto.hears_within("at last", common::patience());
+    assert!(heard, "the room should have gone on");
+    speaker.join().unwrap();
+}
+
+#[test]
+fn still_broken_nobody_has_a_name() {
+    let Some(server) = Server::ours(STAGE) else {
+        return;
+    };
+    let [mut ana, mut beto] = server.room(["ana", "beto"]);
+    ana.says("ana");
+    ana.says("hola");
+    // Her name is a line like any other.
+    beto.hears("says: ana");
+    let line = beto.hears("hola");
+    assert!(!line.contains("ana"), "{line:?}");
+}
+
+#[test]
+fn wrong_servers_are_refused() {
+    type Clients = Arc<Mutex<Vec<Arc<TcpStream>>>>;
+    type Me<'a> = &'a Arc<TcpStream>;
+
+    /// A thread for each client, and all of them on a list, as in the right server.
+    fn each_on_a_thread<F>(hosted: Hosted, serve: F)
+    where
+        F: Fn(Me, &Clients) -> io::Result<()> + Clone + Send + 'static,
+    {
+        let clients = Clients::default();
+        while let Ok((stream, _)) = hosted.listener.accept() {
+            let (clients, serve) = (Arc::clone(&clients), serve.clone());
+            thread::spawn(move || {
+                let me = Arc::new(stream);
+                clients.lock().unwrap().push(Arc::clone(&me));
+                let _ = serve(&me, &clients);
+                clients.lock().unwrap().retain(|c| !Arc::ptr_eq(c, &me));
+            });
+        }
+    }
+
+    fn message(me: Me, line: &str) -> Vec<u8> {
+        let address = me.peer_addr().map_or("?".into(), |a| a.to_string());
+        format!("{address} says: {line}\n").into_bytes()
+    }
+
+    fn others(me: Me, clients: &Clients) -> Vec<Arc<TcpStream>> {
+        let mut others = clients.lock().unwrap().clone();
+        others.retain(|client| !Arc::ptr_eq(client, me));
+        others
+    }
+
+    fn send(clients: &[Arc<TcpStream>], message: &[u8]) {
+        for client in clients {
+            let _ = client.as_ref().write_all(message);
+        }
+    }
+
+    /// Relays what each `read` returns, as the documents' server does.
+    fn relay_packets(me: Me, clients: &Clients) -> io::Result<()> {
+        let mut buffer = [0; 1024];
+        loop {
+            let count = me.as_ref().read(&mut buffer)?;
+            if count == 0 {
+                return Ok(());
+            }
+            let text = String::from_utf8_lossy(&buffer[..count]);
+            send(&others(me, clients), &message(me, text.trim_end()));
+        }
+    }
+
+    fn relays_to_the_sender_too(hosted: Hosted) {
+        each_on_a_thread(hosted, |me, clients| {
+            for line in BufReader::new(me.as_ref()).lines() {
+                send(&clients.lock().unwrap(), &message(me, &line?));
+            }
+            Ok(())
+        });
+    }
+
+    fn only_the_newest_client_hears(hosted: Hosted) {
+        each_on_a_thread(hosted, |me, clients| {
+            for line in BufReader::new(me.as_ref()).lines() {
+                let others = others(me, clients);
+                send(
+                    &others[others.len().saturating_sub(1)..],
+                    &message(me, &line?),
+                );
+            }
+            Ok(())
+        });
+    }
+
+    fn names_nobody(hosted: Hosted) {
+        each_on_a_thread(hosted, |me, clients| {
+            for line in BufReader::new(me.as_ref()).lines() {
+                send(&others(me, clients), format!("{}\n", line?).as_bytes());
+            }
+            Ok(())
+        });
+    }
+
+    fn names_the_listener(hosted: Hosted) {
+        each_on_a_thread(hosted, |me, clients| {
+            for line in BufReader::new(me.as_ref()).lines() {
+                let line = line?;
+                for other in others(me, clients) {
+                    send(&[Arc::clone(&other)], &message(&other, &line));
+                }
+            }
+            Ok(())
+        });
+    }
+
+    fn takes_a_packet_for_a_line(hosted: Hosted) {
+        each_on_a_thread(hosted, relay_packets);
+    }
+
+    fn drops_what_follows_the_first_line_of_a_packet(hosted: Hosted) {
+        each_on_a_thread(hosted, |me, clients| {
+            let mut buffer = [0; 1024];
+            loop {
+                let count = me.as_ref().read(&mut buffer)?;
+                if count == 0 {
+                    return Ok(());
+                }
+                let text = String::from_utf8_lossy(&buffer[..count]);
+                let line = text.lines().next().unwrap_or_default();
+                send(&others(me, clients), &message(me, line));
+            }
+        });
+    }
+
+    fn cuts_long_lines(hosted: Hosted) {
+        each_on_a_thread(hosted, |me, clients| {
+            for line in BufReader::new(me.as_ref()).lines() {
+                let mut line = line?;
+                line.truncate(1024);
+                send(&others(me, clients), &message(me, &line));
+            }
+            Ok(())
+        });
+    }
+
+    fn keeps_the_carriage_return(hosted: Hosted) {
+        each_on_a_thread(hosted, |me, clients| {
+            for line in BufReader::new(me.as_ref()).split(b'\n') {
+                let line = String::from_utf8_lossy(&line?).into_owned();
+                send(&others(me, clients), &message(me, &line));
+            }
+            Ok(())
+        });
+    }
+
+    fn forgets_to_remove(hosted: Hosted) {
+        let clients = Clients::default();
+        while let Ok((stream, _)) = hosted.listener.accept() {
+            let clients = Arc::clone(&clients);
+            thread::spawn(move || {
+                let me = Arc::new(stream);
+                clients.lock().unwrap().push(Arc::clone(&me));
+                for line in BufReader::new(me.as_ref()).lines().map_while(Result::ok) {
+                    send(&others(&me, &clients), &message(&me, &line));
+                }
+            });
+        }
+    }
+
+    fn ends_the_speaker_when_a_listener_has_left(hosted: Hosted) {
+        let clients = Clients::default();
+        while let Ok((stream, _)) = hosted.listener.accept() {
+            let clients = Arc::clone(&clients);
+            thread::spawn(move || -> io::Result<()> {
+                let me = Arc::new(stream);
+                clients.lock().unwrap().push(Arc::clone(&me));
+                for line in BufReader::new(me.as_ref()).lines() {
+                    let line = line?;
+                    for other in others(&me, &clients) {
+                        other.as_ref().write_all(&message(&me, &line))?;
+                    }
+                }
+                me.shutdown(std::net::Shutdown::Both)
+            });
+        }
+    }
+
+    fn loses_the_last_words(hosted: Hosted) {
+        each_on_a_thread(hosted, |me, clients| {
+            let mut previous = None;
+            for line in BufReader::new(me.as_ref()).lines() {
+                // What the client said last is sent when it says more.
+                let all = [previous.replace(line?)];
+                for line in all.iter().flatten() {
+                    send(&others(me, clients), &message(me, line));
+                }
+                if previous
+                    .as_deref()
+                    .is_some_and(|line| !line.starts_with("last"))
+                {
+                    send(
+                        &others(me, clients),
+                        &message(me, &previous.take().unwrap()),
+                    );
+                }
+            }
+            Ok(())
+        });
+    }
+
+    /// The documents' fault, in Rust: it compiles.
+    fn freezes_when_a_client_vanishes(hosted: Hosted) {
+        let clients = Clients::default();
+        while let Ok((stream, _)) = hosted.listener.accept() {
+            let clients = Arc::clone(&clients);
+            thread::spawn(move || {
+                let me = Arc::new(stream);
+                clients.lock().unwrap().push(Arc::clone(&me));
+                for line in BufReader::new(me.as_ref()).lines().map_while(Result::ok) {
+                    let message = message(&me, &line);
+                    let held = clients.lock().unwrap();
+                    for other in held.iter().filter(|other| !Arc::ptr_eq(other, &me)) {
+                        if other.as_ref().write_all(&message).is_err() {
+                            clients.lock().unwrap().retain(|c| !Arc::ptr_eq(c, other));
+                        }
+                    }
+                }
+            });
+        }
+    }
+
+    fn ends_at_the_first_error(hosted: Hosted) {
+        fn relay(me: Me, clients: &Clients) -> io::Result<()> {
+            for line in BufReader::new(me.as_ref()).lines() {
+                let message = message(me, &line?);
+                for other in others(me, clients) {
+                    other.as_ref().write_all(&message)?;
+                }
+            }
+            Ok(())
+        }
+        each_on_a_thread(hosted, |me, clients| {
+            let result = relay(me, clients);
+            if result.is_err() {
+                for client in clients.lock().unwrap().iter() {
+                    let _ = client.shutdown(std::net::Shutdown::Both);
+                }
+            }
+            result
+        });
+    }
+
+    fn lines_overtake_each_other(hosted: Hosted) {
+        each_on_a_thread(hosted, |me, clients| {
+            let mut held_back = None;
+            for line in BufReader::new(me.as_ref()).lines() {
+                let line = line?;
+                if line.ends_with("line 2") {
+                    held_back = Some(line);
+                    continue;
+                }
+                send(&others(me, clients), &message(me, &line));
+                if let Some(line) = held_back.take() {
+                    send(&others(me, clients), &message(me, &line));
+                }
+            }
+            Ok(())
+        });
+    }
+
+    refused! {
+        relays_to_the_sender_too by nobody_hears_their_own_line:
+            "That is this client's own line", "relays to everybody instead of everybody else";
+        only_the_newest_client_hears by everybody_else_hears_a_line:
+            "should have heard", "nothing came";
+        names_nobody by each_line_tells_whose_it_is:
+            "does not tell who said it";
+        names_the_listener by each_line_tells_whose_it_is:
+            "does not tell who said it";
+        takes_a_packet_for_a_line by a_line_in_two_packets_is_one_line:
+            "should have heard", "takes what one read returned for a line";
+        takes_a_packet_for_a_line by two_lines_in_one_packet_are_two_lines:
+            "does not tell who said it", "takes what one read returned for a line";
+        takes_a_packet_for_a_line by a_character_split_between_packets_stays_whole:
+            "decodes what one read returned";
+        drops_what_follows_the_first_line_of_a_packet by two_lines_in_one_packet_are_two_lines:
+            "should have heard \"second\"";
+        cuts_long_lines by a_line_of_64_kib_arrives_whole:
+            "longer than a buffer";
+        keeps_the_carriage_return by a_carriage_return_before_the_line_feed_is_dropped:
+            "The carriage return was relayed";
+        forgets_to_remove by whoever_stops_sending_gets_the_end_and_the_others_go_on:
+            "the end of the stream", "stays on the list";
+        ends_the_speaker_when_a_listener_has_left by
+            whoever_stops_sending_gets_the_end_and_the_others_go_on:
+            "without ana", "makes the next relay fail";
+        loses_the_last_words by what_was_said_just_before_leaving_is_heard:
+            "\"last words 39\"", "lost when the client leaves";
+        freezes_when_a_client_vanishes by
+            a_reset_in_the_middle_of_a_burst_does_not_disturb_the_others:
+            "carla should have heard \"burst ", "the server froze";
+        ends_at_the_first_error by a_reset_in_the_middle_of_a_burst_does_not_disturb_the_others:
+            "the server froze, or ended, when a client vanished";
+        ends_at_the_first_error by rubbish_from_one_client_does_not_disturb_the_others:
+            "not UTF-8 end the server";
+        lines_overtake_each_other by fifty_clients_hear_each_line_once_and_in_order:
+            "when line 2 of that speaker was next", "overtake each other";
+    }
+}

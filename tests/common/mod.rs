@@ -1,0 +1,48 @@
+//! The harness: it starts a server, lets clients talk to it, and tells as a story
+//! what went wrong.
+//!
+//! ```text
+//! let server = Server::start("03_broadcast");
+//! let [mut ana, mut beto] = server.room(["ana", "beto"]);
+//! ana.says("hola");
+//! beto.hears("hola");
+//! ```
+//!
+//! The server is our own example or, with `STAGE_CMD`, anybody's program in any
+//! language (`README.md` tells how); or a wrong one from [`wrong`], which a test
+//! must refuse, or else the test is worth nothing.
+//!
+//! No sleep decides. A wait ends as soon as what it waits for is there; the
+//! deadline is reached only by what fails. That something does *not* arrive is
+//! shown by what arrives next.
+
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "each test file uses another part of the harness"
+)]
+
+use std::cell::Cell;
+use std::time::Duration;
+
+mod client;
+mod program;
+mod server;
+mod story;
+pub mod survival;
+pub mod transcript;
+pub mod wrong;
+
+pub use client::{Client, has_words};
+pub use program::{Program, example};
+pub use server::{Server, applies_to_ours_only, start_command};
+
+thread_local! {
+    /// How long this test waits for what should come.
+    static PATIENCE: Cell<Duration> = const { Cell::new(Duration::from_secs(5)) };
+}
+
+/// How long a test waits for what should come before it gives up and fails.
+pub fn patience() -> Duration {
+    PATIENCE.get()
+}

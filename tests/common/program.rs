@@ -1,0 +1,200 @@
+//! Programs under test: built, started, watched, and ended with all they started.
+
+use std::collections::BTreeMap;
+use std::io::{self, BufRead, BufReader, Write};
+use std::path::PathBuf;
+use std::process::{ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex, Once, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use process_wrap::std::{ChildWrapper, CommandWrap};
+
+/// The command of one of our examples, newly built if its source has changed:
+/// `cargo test --test 03_broadcast` alone builds no examples.
+pub fn example(name: &str) -> Command {
+    static BUILT: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
+    // A test that failed to build one program must not fail the tests of the others.
+    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+    if !built.contains_key(name) {
+        let build = escargot::CargoBuild::new()
+            .manifest_path(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"))
+            .example(name)
+            .current_release();
+        match build.run() {
+            Ok(program) => built.insert(name.into(), program.path().into()),
+            Err(error) => panic!("examples/{name}.rs cannot be built:\n{error}"),
+        };
+    }
+    Command::new(&built[name])
+}
+
+/// A running program, killed with all its descendants when dropped.
+pub struct Program {
+    child: SharedChild,
+    stdin: Option<ChildStdin>,
+    output: Output,
+}
+
+type SharedChild = Arc<Mutex<Box<dyn ChildWrapper>>>;
+
+/// Every running program, to be ended when the tests are interrupted by Ctrl-C: in
+/// process groups of their own, they do not get it from the terminal.
+static RUNNING: Mutex<Vec<SharedChild>> = Mutex::new(Vec::new());
+
+impl Program {
+    /// Starts a program, its standard output and error going into one [`Output`].
+    pub fn start(mut command: Command) -> io::Result<Self> {
+        end_all_on_interrupt();
+        let (reader, writer) = io::pipe()?;
+        command
+            .stdin(Stdio::piped())
+            .stdout(writer.try_clone()?)
+            .stderr(writer);
+        let mut command = CommandWrap::from(command);
+        #[cfg(unix)]
+        command.wrap(process_wrap::std::ProcessGroup::leader());
+        #[cfg(windows)]
+        command.wrap(process_wrap::std::JobObject);
+        let mut child = command.spawn()?;
+        // The command holds the pipe's writing end too: without this, the output
+        // would never be at its end.
+        drop(command);
+
+        let output = Output::default();
+        let watched = output.clone();
+        thread::spawn(move || watched.follow(BufReader::new(reader)));
+        let stdin = child.stdin().take();
+        let child = Arc::new(Mutex::new(child));
+        RUNNING.lock().unwrap().push(Arc::clone(&child));
+        Ok(Self {
+            child,
+            stdin,
+            output,
+        })
+    }
+
+    /// What it has printed, and will print.
+    pub fn output(&self) -> &Output {
+        &self.output
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.lock().unwrap().id()
+    }
+
+    /// Types a line at its keyboard.
+    pub fn types(&mut self, line: &str) -> io::Result<()> {
+        match &mut self.stdin {
+            Some(stdin) => stdin.write_all(format!("{line}\n").as_bytes()),
+            None => Err(io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+
+    /// Ends its keyboard's input, as Ctrl-D does.
+    pub fn ends_input(&mut self) {
+        self.stdin = None;
+    }
+
+    /// How it ended, if it has.
+    pub fn status(&self) -> Option<ExitStatus> {
+        self.child.lock().unwrap().try_wait().unwrap()
+    }
+
+    /// Waits until it ends by itself; `None` if it does not.
+    pub fn wait(&self, patience: Duration) -> Option<ExitStatus> {
+        // The output is at its end when the program is: a wait without polling.
+        let ended = self.output.wait_for_end(patience);
+        let mut child = self.child.lock().unwrap();
+        match child.try_wait().unwrap() {
+            None if ended => Some(child.wait().unwrap()),
+            status => status,
+        }
+    }
+
+    pub fn kill(&self) {
+        // Both may fail because it has ended already, which is what we want.
+        let mut child = self.child.lock().unwrap();
+        let _ = child.start_kill();
+        let _ = child.wait();
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        self.kill();
+        if let Ok(mut running) = RUNNING.lock() {
+            running.retain(|child| !Arc::ptr_eq(child, &self.child));
+        }
+    }
+}
+
+fn end_all_on_interrupt() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let end_all = || {
+            for child in RUNNING.lock().unwrap().iter() {
+                let _ = child.lock().unwrap().start_kill();
+            }
+            std::process::exit(130);
+        };
+        ctrlc::set_handler(end_all).expect("no other handler is set by the tests");
+    });
+}
+
+/// The lines that a program has printed, on its standard output or error.
+#[derive(Clone, Default)]
+pub struct Output(Arc<(Mutex<Printed>, Condvar)>);
+
+#[derive(Default)]
+struct Printed {
+    lines: Vec<String>,
+    ended: bool,
+}
+
+impl Output {
+    /// Takes in all lines until the end.
+    fn follow(&self, reader: impl BufRead) {
+        for line in reader.split(b'\n').map_while(Result::ok) {
+            let line = String::from_utf8_lossy(&line);
+            self.push(line.trim_end_matches('\r').into());
+        }
+        let (printed, changed) = &*self.0;
+        printed.lock().unwrap().ended = true;
+        changed.notify_all();
+    }
+
+    pub fn push(&self, line: String) {
+        let (printed, changed) = &*self.0;
+        printed.lock().unwrap().lines.push(line);
+        changed.notify_all();
+    }
+
+    /// All lines so far.
+    pub fn lines(&self) -> Vec<String> {
+        self.0.0.lock().unwrap().lines.clone()
+    }
+
+    /// Waits for line number `index`, counted from 0; `None` if the program ends, or
+    /// the time does, before it comes.
+    pub fn line(&self, index: usize, deadline: Instant) -> Option<String> {
+        let printed = self.wait_until(deadline, |printed| printed.lines.len() > index);
+        printed.get(index).cloned()
+    }
+
+    /// Waits until the program has closed its output; false if it does not.
+    pub fn wait_for_end(&self, patience: Duration) -> bool {
+        self.wait_until(Instant::now() + patience, |_| false);
+        self.0.0.lock().unwrap().ended
+    }
+
+    fn wait_until(&self, deadline: Instant, done: impl Fn(&Printed) -> bool) -> Vec<String> {
+        let (printed, changed) = &*self.0;
+        let left = deadline.saturating_duration_since(Instant::now());
+        let waits = |printed: &mut Printed| !printed.ended && !done(printed);
+        let (printed, _) = changed
+            .wait_timeout_while(printed.lock().unwrap(), left, waits)
+            .unwrap();
+        printed.lines.clone()
+    }
+}

@@ -1,0 +1,362 @@
+//! The server under test: our example, the command in `STAGE_CMD`, or a wrong one.
+
+use std::env;
+use std::io::Write;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::Command;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::client::Client;
+use super::program::{Output, Program, example};
+use super::story::{Story, shortened};
+use super::{patience, wrong};
+
+/// How long a program may take until it listens; only a failing one takes it.
+const START: Duration = Duration::from_secs(20);
+
+pub struct Server {
+    address: SocketAddr,
+    story: Story,
+    output: Output,
+    operator: Mutex<Operator>,
+    /// The connection that found out that the server listens: the first client gets
+    /// it, so that no stranger comes before the test begins.
+    first: Mutex<Option<TcpStream>>,
+    /// How many lines of the output `shows` has passed.
+    seen: Mutex<usize>,
+}
+
+/// Who types at the server's keyboard, and ends it when dropped.
+enum Operator {
+    Of(Program),
+    Hosted(mpsc::Sender<String>),
+}
+
+impl Server {
+    /// Starts the server that the test is about: `examples/{stage}_server.rs`, or
+    /// what `STAGE_CMD` says.
+    #[track_caller]
+    pub fn start(stage: &str) -> Self {
+        if let Some(wrong) = wrong::server_of_this_thread() {
+            return Self::hosted(stage, wrong);
+        }
+        match env::var("STAGE_CMD") {
+            Ok(command) => Self::foreign(stage, &command),
+            Err(_) => Self::example(stage, example(&format!("{stage}_server"))),
+        }
+    }
+
+    /// Starts our example, for a test that looks at what only it does; `None` if
+    /// `STAGE_CMD` names another server.
+    #[track_caller]
+    pub fn ours(stage: &str) -> Option<Self> {
+        applies_to_ours_only().then(|| Self::example(stage, example(&format!("{stage}_server"))))
+    }
+
+    /// Starts our example by a command of the test's own, without its options.
+    #[track_caller]
+    pub fn example(stage: &str, mut command: Command) -> Self {
+        command.args(["--port", "0"]).env_remove("STAGE_PORT");
+        let program = Program::start(command).expect("a program just built can be started");
+        let output = program.output().clone();
+        let story = Story::new(stage, format!("examples/{stage}_server.rs"), output.clone());
+
+        let deadline = Instant::now() + START;
+        let mut lines = (0..).map_while(|index| output.line(index, deadline));
+        let Some(address) = lines.find_map(|line| line.strip_prefix("listening on ")?.parse().ok())
+        else {
+            story.fail("The server should have printed \"listening on ADDRESS:PORT\".");
+        };
+        Self::new(address, story, output, Operator::Of(program), None)
+    }
+
+    /// Starts the reader's own server on a free port, and waits until it answers.
+    #[track_caller]
+    fn foreign(stage: &str, template: &str) -> Self {
+        // One clear complaint is enough: the other tests do not wait for theirs.
+        static UNUSABLE: OnceLock<String> = OnceLock::new();
+        if let Some(complaint) = UNUSABLE.get() {
+            panic!("{complaint}");
+        }
+        match Self::start_foreign(stage, template) {
+            Ok(server) => server,
+            Err(complaint) => {
+                let complaint = format!("\n\nSTAGE_CMD={template:?}\n{complaint}\n");
+                panic!("{}", UNUSABLE.get_or_init(|| complaint));
+            }
+        }
+    }
+
+    fn start_foreign(stage: &str, template: &str) -> Result<Self, String> {
+        let port = free_port();
+        let command = start_command(template, port)?;
+        let name = command.get_program().to_string_lossy().into_owned();
+        let program = Program::start(command).map_err(|error| {
+            format!(
+                "The program {name:?} cannot be started: {error}. Is it installed, and spelled so?"
+            )
+        })?;
+        let output = program.output().clone();
+        let printed = || match output.lines() {
+            lines if lines.is_empty() => "It printed nothing.".into(),
+            lines => format!("It printed:\n  | {}", lines.join("\n  | ")),
+        };
+
+        let deadline = Instant::now() + START;
+        loop {
+            // Some servers listen on IPv6 only when told "localhost".
+            let addresses = [([127, 0, 0, 1], port).into(), (LOCALHOST_V6, port).into()];
+            for address in addresses {
+                let Ok(stream) = TcpStream::connect::<SocketAddr>(address) else {
+                    continue;
+                };
+                let story = Story::new(stage, format!("STAGE_CMD={template:?}"), output.clone());
+                let operator = Operator::Of(program);
+                return Ok(Self::new(address, story, output, operator, Some(stream)));
+            }
+            // Until the next try: wait a little, unless it ends.
+            if output.wait_for_end(Duration::from_millis(20)) {
+                let status = program.wait(patience());
+                let status = status.map_or("it closed its output".into(), |s| s.to_string());
+                return Err(format!(
+                    "The program ended before it listened on port {port} ({status}). {}",
+                    printed()
+                ));
+            }
+            if Instant::now() > deadline {
+                return Err(format!(
+                    "Nothing listened on port {port} of this machine within {START:?}. Does the \
+                     program use the port it is given? {}",
+                    printed()
+                ));
+            }
+        }
+    }
+
+    /// Lets a wrong server run in this process.
+    fn hosted(stage: &str, wrong: wrong::Wrong) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let output = Output::default();
+        let story = Story::new(stage, "a wrong one".into(), output.clone());
+        let (types, keyboard) = mpsc::channel();
+        let screen = output.clone();
+        let hosted = wrong::Hosted {
+            listener: Arc::new(listener),
+            keyboard: Arc::new(Mutex::new(keyboard)),
+            screen,
+        };
+        thread::spawn(move || wrong(hosted));
+        Self::new(address, story, output, Operator::Hosted(types), None)
+    }
+
+    fn new(
+        address: SocketAddr,
+        story: Story,
+        output: Output,
+        operator: Operator,
+        first: Option<TcpStream>,
+    ) -> Self {
+        Self {
+            address,
+            story,
+            output,
+            operator: Mutex::new(operator),
+            first: Mutex::new(first),
+            seen: Mutex::new(0),
+        }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Tells the learner where to look, should the test fail from here on.
+    pub fn likely_cause(&self, cause: &str) {
+        self.story.likely_cause(cause);
+    }
+
+    /// A new client. It is connected; that the server has accepted it shows only
+    /// when it hears or is heard.
+    #[track_caller]
+    pub fn client(&self, name: &str) -> Client {
+        let first = self.first.lock().unwrap().take();
+        match first.map_or_else(|| TcpStream::connect(self.address), Ok) {
+            Ok(stream) => Client::new(name, stream, self.story.clone()),
+            Err(error) => self.story.fail(format!(
+                "{name} could not connect ({error}): the server does not run any more."
+            )),
+        }
+    }
+
+    /// Clients that hear each other: all have been accepted and are on the list.
+    ///
+    /// The first one says "roll call 1" and so on until everybody hears it. So her
+    /// own first line may get lost unseen; that of any other may not.
+    #[track_caller]
+    pub fn room<const N: usize>(&self, names: [&str; N]) -> [Client; N] {
+        let mut clients = names.map(|name| self.client(name));
+        self.roll_call(&mut clients);
+        clients
+    }
+
+    /// As in [`room`](Server::room), for clients already connected.
+    #[track_caller]
+    pub fn roll_call(&self, clients: &mut [Client]) {
+        let (caller, others) = clients.split_first_mut().expect("somebody calls the roll");
+        let deadline = Instant::now() + patience();
+        for attempt in 1.. {
+            let call = format!("roll call {attempt}");
+            caller.says(&call);
+            // Whoever is on the list hears it soon. Whoever is not yet, never does,
+            // but will hear the next one.
+            let soon = Duration::from_millis(20 * attempt);
+            if others
+                .iter_mut()
+                .all(|other| other.hears_within(&call, soon))
+            {
+                return;
+            }
+            if Instant::now() > deadline {
+                // The last word is for `hears`, which tells what came instead.
+                let call = "roll call, for the last time";
+                caller.says(call);
+                others.iter_mut().for_each(|other| _ = other.hears(call));
+                return;
+            }
+        }
+    }
+
+    /// The operator types a line at the server's keyboard.
+    pub fn types(&self, line: &str) {
+        self.story.step(format!("the operator typed {line:?}"));
+        let typed = match &mut *self.operator() {
+            Operator::Of(program) => program.types(line).is_ok(),
+            Operator::Hosted(keyboard) => keyboard.send(line.into()).is_ok(),
+        };
+        if !typed {
+            self.story.step("(the server did not take that line)");
+        }
+    }
+
+    /// The operator's keyboard is at its end (Ctrl-D).
+    pub fn keyboard_ends(&self) {
+        self.story.step("the operator's keyboard ended");
+        if let Operator::Of(program) = &mut *self.operator() {
+            program.ends_input();
+        }
+    }
+
+    /// The server prints a line with `text` in it, after those that were shown
+    /// before. Returns the whole line.
+    #[track_caller]
+    pub fn shows(&self, text: &str) -> String {
+        self.shows_either(&[text])
+    }
+
+    /// As [`shows`](Server::shows), for one of several texts.
+    #[track_caller]
+    pub fn shows_either(&self, texts: &[&str]) -> String {
+        let deadline = Instant::now() + patience();
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some(line) = self.output.line(*seen, deadline) {
+            *seen += 1;
+            if texts.iter().any(|text| line.contains(text)) {
+                return line;
+            }
+        }
+        self.story.fail(format!(
+            "The server should have printed a line with {:?} in it.\n\
+             If it did: is its output flushed after each line, also into a pipe? \
+             (Python: python3 -u)",
+            shortened(texts[0])
+        ))
+    }
+
+    /// How many lines the server has printed so far.
+    pub fn lines_printed(&self) -> usize {
+        self.output.lines().len()
+    }
+
+    /// The process under test; only a program has one.
+    pub fn process_id(&self) -> u32 {
+        match &*self.operator() {
+            Operator::Of(program) => program.id(),
+            Operator::Hosted(_) => panic!("a wrong server is no process"),
+        }
+    }
+
+    /// Fails unless the program is still running.
+    #[track_caller]
+    pub fn is_still_running(&self) {
+        if let Operator::Of(program) = &*self.operator()
+            && let Some(status) = program.status()
+        {
+            self.story.fail(format!("The server has ended ({status})."));
+        }
+    }
+
+    #[track_caller]
+    pub fn fail(&self, what: impl std::fmt::Display) -> ! {
+        self.story.fail(what)
+    }
+
+    fn operator(&self) -> MutexGuard<'_, Operator> {
+        self.operator.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+const LOCALHOST_V6: [u16; 8] = [0, 0, 0, 0, 0, 0, 0, 1];
+
+/// Whether our own example is under test. If not, says that this test does not apply,
+/// past the capture of `cargo test`, so that it is seen.
+pub fn applies_to_ours_only() -> bool {
+    let ours = env::var_os("STAGE_CMD").is_none();
+    if !ours {
+        let test = thread::current();
+        let test = test.name().unwrap_or("this test");
+        let _ = writeln!(
+            std::io::stderr(),
+            "{test}: does not apply to STAGE_CMD, it looks at our own program"
+        );
+    }
+    ours
+}
+
+/// The command that `STAGE_CMD` stands for: split into words as a shell would, with
+/// the port in place of `{port}`.
+///
+/// # Errors
+///
+/// A sentence that says what is wrong with it.
+pub fn start_command(template: &str, port: u16) -> Result<Command, String> {
+    const EXAMPLE: &str = "for example: STAGE_CMD='python3 -u my_server.py {port}'";
+    let words = shell_words::split(template)
+        .map_err(|_| format!("It has a quotation mark without its partner; {EXAMPLE}"))?;
+    if !template.contains("{port}") {
+        return Err(format!(
+            "It has no {{port}} in it, the place where each test puts a free port; {EXAMPLE}"
+        ));
+    }
+    let mut words = words
+        .iter()
+        .map(|word| word.replace("{port}", &port.to_string()));
+    let mut command = Command::new(words.next().unwrap_or_default());
+    command.args(words);
+    Ok(command)
+}
+
+/// A port that is free now and picked only once by this process.
+fn free_port() -> u16 {
+    static PICKED: Mutex<Vec<u16>> = Mutex::new(Vec::new());
+    let mut picked = PICKED.lock().unwrap_or_else(PoisonError::into_inner);
+    loop {
+        let port = portpicker::pick_unused_port().expect("some port is free");
+        if !picked.contains(&port) {
+            picked.push(port);
+            return port;
+        }
+    }
+}

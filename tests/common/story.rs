@@ -1,0 +1,83 @@
+//! What a failing test tells: what was done, what was expected, what came instead,
+//! and where to read on.
+
+use std::fmt::Display;
+use std::sync::{Arc, Mutex};
+
+use super::program::Output;
+
+/// What has happened so far, told in order by the server and all its clients.
+#[derive(Clone)]
+pub struct Story(Arc<Inner>);
+
+struct Inner {
+    stage: String,
+    server: String,
+    output: Output,
+    steps: Mutex<Vec<String>>,
+    likely_cause: Mutex<Option<String>>,
+}
+
+impl Story {
+    pub fn new(stage: &str, server: String, output: Output) -> Self {
+        Self(Arc::new(Inner {
+            stage: stage.into(),
+            server,
+            output,
+            steps: Mutex::default(),
+            likely_cause: Mutex::default(),
+        }))
+    }
+
+    pub fn step(&self, step: impl Into<String>) {
+        self.0.steps.lock().unwrap().push(step.into());
+    }
+
+    /// What is told, should the test fail from here on.
+    pub fn likely_cause(&self, cause: &str) {
+        *self.0.likely_cause.lock().unwrap() = Some(cause.into());
+    }
+
+    #[track_caller]
+    pub fn fail(&self, what: impl Display) -> ! {
+        let Inner { stage, server, .. } = &*self.0;
+        let mut told = format!("\n\n{what}\n");
+        if let Some(cause) = &*self.0.likely_cause.lock().unwrap() {
+            told += &format!("A likely cause: {cause}.\n");
+        }
+        told += "\nWhat was done:\n";
+        let steps = self.0.steps.lock().unwrap();
+        told += &last_of(&steps, |step| format!("  - {step}\n"));
+        told += &format!("\nThe server ({server}) printed:\n");
+        told += &last_of(&self.0.output.lines(), |line| format!("  | {line}\n"));
+        told += &format!("\nTo learn more: lessons/{stage}.md\n");
+        panic!("{told}");
+    }
+}
+
+/// The last of many lines, each no longer than a row or two.
+fn last_of(lines: &[String], show: impl Fn(&str) -> String) -> String {
+    const MOST: usize = 20;
+    let skipped = lines.len().saturating_sub(MOST);
+    let mut text = match (lines.len(), skipped) {
+        (0, _) => "  (nothing)\n".into(),
+        (_, 0) => String::new(),
+        (_, skipped) => format!("  ({skipped} earlier ones left out)\n"),
+    };
+    for line in &lines[skipped..] {
+        text += &show(&shortened(line));
+    }
+    text
+}
+
+/// A text with its middle left out when it is long.
+pub fn shortened(text: &str) -> String {
+    const MOST: usize = 160;
+    let length = text.chars().count();
+    if length <= MOST {
+        return text.into();
+    }
+    let start: String = text.chars().take(MOST / 2).collect();
+    let end: String = text.chars().skip(length - MOST / 4).collect();
+    format!("{start} […{length} characters in all…] {end}")
+}

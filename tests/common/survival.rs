@@ -1,0 +1,94 @@
+//! What any server survives, whatever it does for its clients; one line per stage
+//! runs each of these.
+
+#[cfg(unix)]
+use std::process::Command;
+#[cfg(unix)]
+use std::time::{Duration, Instant};
+
+#[cfg(unix)]
+use super::{Server, applies_to_ours_only, example};
+
+/// How to see that a client is served: it says the text, and then?
+#[cfg(unix)]
+pub type IsServed = fn(&Server, &mut super::Client, &str);
+
+/// Our example, started by a shell that first runs `limit`.
+#[cfg(unix)]
+fn limited(stage: &str, limit: &str) -> Server {
+    let program = example(&format!("{stage}_server"));
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("{limit}; exec \"$0\" \"$@\"")]);
+    shell.arg(program.get_program());
+    Server::example(stage, shell)
+}
+
+/// With not even one file descriptor for a client, the server neither ends nor spins:
+/// the system refuses again and again, and a server that tries again at once complains
+/// four times in no time; one that pauses for 100 ms takes at least 300.
+#[cfg(unix)]
+pub fn no_file_descriptor_at_all(stage: &str) {
+    if !applies_to_ours_only() {
+        return;
+    }
+    // Input, output, errors, and the listener: that makes four.
+    let start = Instant::now();
+    let server = limited(stage, "ulimit -n 4");
+    let _waiting = server.client("ana");
+    for _ in 0..4 {
+        server.shows("cannot accept a client");
+    }
+    let taken = start.elapsed();
+    if taken < Duration::from_millis(300) {
+        server.fail(format!(
+            "Four refusals within {taken:?}: the accept loop spins."
+        ));
+    }
+    server.is_still_running();
+}
+
+/// Out of file descriptors, the server serves those who are in, and new ones when some
+/// have left.
+#[cfg(unix)]
+pub fn out_of_file_descriptors(stage: &str, is_served: IsServed) {
+    out_of_something(stage, "ulimit -n 12", "Too many open files", is_served);
+}
+
+/// When no thread can be started, the client is turned away, and the server serves
+/// those who are in, and new ones when some have left.
+#[cfg(target_os = "linux")]
+pub fn out_of_threads(stage: &str, is_served: IsServed) {
+    // Each thread's stack takes 2 MiB of the address space.
+    out_of_something(stage, "ulimit -v 65536", "turned away", is_served);
+}
+
+#[cfg(unix)]
+fn out_of_something(stage: &str, limit: &str, refusal: &str, is_served: IsServed) {
+    if !applies_to_ours_only() {
+        return;
+    }
+    let server = limited(stage, limit);
+    let mut ana = server.client("ana");
+    is_served(&server, &mut ana, "before the crowd");
+    let crowd: Vec<_> = (0..60).map(|_| server.client("one of many")).collect();
+    server.shows(refusal);
+    is_served(&server, &mut ana, "among the crowd");
+
+    // In stage 02 the threads of those who have left may wait for the keyboard.
+    server.keyboard_ends();
+    drop(crowd);
+    // How soon all is free is the system's affair: a few may still be turned away.
+    let deadline = Instant::now() + super::patience();
+    loop {
+        let mut beto = server.client("beto");
+        beto.says("is there room?");
+        let address = beto.address().to_string();
+        server.shows(&format!("{address} connected"));
+        if server.shows(&address).ends_with("is there room?") {
+            return is_served(&server, &mut ana, "after the crowd");
+        }
+        if Instant::now() > deadline {
+            server.fail("Nobody is served any more, although everybody else has left.");
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Servers that are wrong, as a learner's may be. A test that accepts one of them is
+//! itself wrong.
+
+use std::any::Any;
+use std::cell::Cell;
+use std::net::TcpListener;
+use std::panic;
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use super::PATIENCE;
+use super::program::Output;
+
+/// What a server has that runs inside the test.
+#[derive(Clone)]
+pub struct Hosted {
+    pub listener: Arc<TcpListener>,
+    /// What the operator types.
+    pub keyboard: Arc<Mutex<mpsc::Receiver<String>>>,
+    /// What the server prints.
+    pub screen: Output,
+}
+
+/// A wrong server. It runs on a thread of its own until the tests end.
+pub type Wrong = fn(Hosted);
+
+thread_local! {
+    static INSTEAD: Cell<Option<Wrong>> = const { Cell::new(None) };
+}
+
+/// The server that takes the place of the right one in this thread's test.
+pub fn server_of_this_thread() -> Option<Wrong> {
+    INSTEAD.get()
+}
+
+/// A wrong server, the test that has to refuse it, and words of its complaint.
+pub struct Refusal {
+    pub name: &'static str,
+    pub server: Wrong,
+    pub test: fn(),
+    pub complaint: &'static [&'static str],
+}
+
+/// Runs tests against wrong servers: `server by test: "words of the complaint";`
+macro_rules! refused {
+    ($($server:ident by $test:ident: $($words:literal),+;)+) => {
+        $crate::common::wrong::all_are_refused(&[$($crate::common::wrong::Refusal {
+            name: stringify!($server),
+            server: $server,
+            test: $test,
+            complaint: &[$($words),+],
+        }),+])
+    };
+}
+pub(crate) use refused;
+
+/// Runs each test against its wrong server, all at the same time, since most of them
+/// wait for what will never come. Every one has to fail, and to say why.
+pub fn all_are_refused(refusals: &[Refusal]) {
+    let complaints: Vec<_> = thread::scope(|scope| {
+        let start = |refusal| scope.spawn(move || complaint(refusal));
+        let running: Vec<_> = refusals.iter().map(start).collect();
+        running.into_iter().map(|thread| thread.join()).collect()
+    });
+
+    for (
+        Refusal {
+            name,
+            complaint: expected,
+            ..
+        },
+        complaint,
+    ) in refusals.iter().zip(complaints)
+    {
+        let Some(complaint) = complaint.unwrap() else {
+            panic!("the wrong server {name} was accepted");
+        };
+        for words in *expected {
+            assert!(
+                complaint.contains(words),
+                "the wrong server {name} was refused, but not with the words {words:?}. \
+                 The complaint was:\n{complaint}"
+            );
+        }
+    }
+}
+
+fn complaint(refusal: &Refusal) -> Option<String> {
+    INSTEAD.set(Some(refusal.server));
+    // Long for a server inside this process, and short for the person who waits.
+    PATIENCE.set(Duration::from_secs(1));
+    panic::catch_unwind(refusal.test).err().map(text_of)
+}
+
+fn text_of(panic: Box<dyn Any + Send>) -> String {
+    match panic.downcast::<String>() {
+        Ok(text) => *text,
+        Err(panic) => panic
+            .downcast_ref::<&str>()
+            .copied()
+            .unwrap_or_default()
+            .into(),
+    }
+}
