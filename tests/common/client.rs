@@ -45,6 +45,10 @@ impl Client {
         }
     }
 
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The address that the server sees.
     pub fn address(&self) -> SocketAddr {
         self.stream.local_addr().unwrap()
@@ -298,7 +302,7 @@ impl Client {
     }
 
     #[track_caller]
-    fn fail(&self, what: String) -> ! {
+    pub fn fail(&self, what: String) -> ! {
         self.story.fail(format!("{} {what}", self.name))
     }
 }

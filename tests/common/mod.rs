@@ -19,6 +19,7 @@
 #![allow(
     dead_code,
     unused_imports,
+    unused_macros,
     reason = "each test file uses another part of the harness"
 )]
 

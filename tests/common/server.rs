@@ -213,18 +213,16 @@ impl Server {
             // Whoever is on the list hears it soon. Whoever is not yet, never does,
             // but will hear the next one.
             let soon = Duration::from_millis(20 * attempt);
-            if others
+            let deaf = others
                 .iter_mut()
-                .all(|other| other.hears_within(&call, soon))
-            {
-                return;
-            }
-            if Instant::now() > deadline {
-                // The last word is for `hears`, which tells what came instead.
-                let call = "roll call, for the last time";
-                caller.says(call);
-                others.iter_mut().for_each(|other| _ = other.hears(call));
-                return;
+                .find_map(|other| (!other.hears_within(&call, soon)).then_some(other));
+            match deaf {
+                None => return,
+                Some(deaf) if Instant::now() > deadline => deaf.fail(format!(
+                    "does not hear {}, who has called {attempt} times.",
+                    caller.name()
+                )),
+                Some(_) => {}
             }
         }
     }
