@@ -38,7 +38,7 @@ fn main() -> Result<(), cli::Failure> {
             Err(error) => {
                 // Perhaps we are out of file descriptors. The client stays in the
                 // queue; without the pause we would spin until some are free.
-                eprintln!("cannot accept a client: {error}");
+                println!("cannot accept a client: {error}");
                 thread::sleep(Duration::from_millis(100));
                 continue;
             }

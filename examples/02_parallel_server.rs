@@ -33,12 +33,11 @@ fn main() -> Result<(), cli::Failure> {
         let (stream, address) = match listener.accept() {
             Ok(client) => client,
             Err(error) => {
-                eprintln!("cannot accept a client: {error}");
+                println!("cannot accept a client: {error}");
                 thread::sleep(Duration::from_millis(100)); // do not spin
                 continue;
             }
         };
-        println!("{address} connected");
 
         // 2. Give it a thread of its own.
         let client = thread::Builder::new().name("client".into()).spawn(move || {
@@ -50,13 +49,14 @@ fn main() -> Result<(), cli::Failure> {
         // 3. Nobody joins it: back to `accept` at once.
         if let Err(error) = client {
             // No thread, and the connection was dropped with the closure.
-            eprintln!("{address} turned away: {error}");
+            println!("{address} turned away: {error}");
         }
     }
 }
 
 /// Serves one client: one thread reads, another one answers.
 fn serve(stream: TcpStream, address: SocketAddr) -> io::Result<()> {
+    println!("{address} connected");
     // Each line leaves at once, without waiting for acknowledgements (lesson 03).
     stream.set_nodelay(true)?;
     // A second handle to the same connection, so that each thread owns one.

@@ -38,12 +38,11 @@ fn main() -> Result<(), cli::Failure> {
         let (stream, address) = match listener.accept() {
             Ok(client) => client,
             Err(error) => {
-                eprintln!("cannot accept a client: {error}");
+                println!("cannot accept a client: {error}");
                 thread::sleep(Duration::from_millis(100)); // do not spin
                 continue;
             }
         };
-        println!("{address} connected");
 
         // 2. Give it a thread of its own, which shares the list.
         let clients = Arc::clone(&clients);
@@ -56,7 +55,7 @@ fn main() -> Result<(), cli::Failure> {
         // 3. Nobody joins it: back to `accept` at once.
         if let Err(error) = client {
             // No thread, and the connection was dropped with the closure.
-            eprintln!("{address} turned away: {error}");
+            println!("{address} turned away: {error}");
         }
     }
 }
@@ -71,6 +70,7 @@ fn serve(stream: TcpStream, address: SocketAddr, clients: &Clients) -> io::Resul
     // `unwrap` panics if another thread has panicked while it held the lock. None
     // can: nothing that is done under it panics.
     clients.lock().unwrap().push(Arc::clone(&me));
+    println!("{address} connected");
     let result = relay_lines(&me, address, clients);
     // 4. No `?` on the way here: however it ended, the client is taken off the list.
     //    The connection is closed when its last `Arc` goes, at the end of `serve`.

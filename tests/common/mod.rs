@@ -24,6 +24,7 @@
 )]
 
 use std::cell::Cell;
+use std::env;
 use std::time::Duration;
 
 mod client;
@@ -36,11 +37,18 @@ pub mod wrong;
 
 pub use client::{Client, has_words};
 pub use program::{Program, example};
-pub use server::{Server, applies_to_ours_only, start_command};
+pub use server::{Server, applies_to_ours_only};
 
 thread_local! {
-    /// How long this test waits for what should come.
-    static PATIENCE: Cell<Duration> = const { Cell::new(Duration::from_secs(5)) };
+    /// How long this test waits for what should come: `STAGE_PATIENCE_SECS`, for a slow
+    /// machine, or else 5 seconds.
+    static PATIENCE: Cell<Duration> = Cell::new(
+        match env::var("STAGE_PATIENCE_SECS").map(|secs| secs.parse()) {
+            Ok(Ok(secs)) => Duration::from_secs(secs),
+            Ok(Err(_)) => panic!("STAGE_PATIENCE_SECS must be a whole number of seconds"),
+            Err(_) => Duration::from_secs(5),
+        }
+    );
 }
 
 /// How long a test waits for what should come before it gives up and fails.

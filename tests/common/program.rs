@@ -117,6 +117,9 @@ impl Program {
         let mut child = self.child.lock().unwrap();
         let _ = child.start_kill();
         let _ = child.wait();
+        drop(child);
+        // Descendants hold the other end of the output; it ends when the last one does.
+        self.output.wait_for_end(Duration::from_secs(1));
     }
 }
 

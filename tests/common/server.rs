@@ -89,7 +89,9 @@ impl Server {
         }
     }
 
-    fn start_foreign(stage: &str, template: &str) -> Result<Self, String> {
+    /// As [`start`](Server::start) does with `STAGE_CMD`; the error tells the learner
+    /// what is wrong with the command.
+    pub fn start_foreign(stage: &str, template: &str) -> Result<Self, String> {
         let port = free_port();
         let command = start_command(template, port)?;
         let name = command.get_program().to_string_lossy().into_owned();
@@ -317,7 +319,7 @@ pub fn applies_to_ours_only() -> bool {
         let test = test.name().unwrap_or("this test");
         let _ = writeln!(
             std::io::stderr(),
-            "{test}: does not apply to STAGE_CMD, it looks at our own program"
+            "{test}: does not apply to STAGE_CMD (it looks at our own program)"
         );
     }
     ours

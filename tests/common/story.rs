@@ -43,7 +43,7 @@ impl Story {
         let Inner { stage, server, .. } = &*self.0;
         let mut told = format!("\n\n{what}\n");
         if let Some(cause) = &*self.0.likely_cause.lock().unwrap() {
-            told += &format!("A likely cause: {cause}.\n");
+            told += &format!("A likely cause: {cause}\n");
         }
         told += "\nWhat was done:\n";
         let steps = self.0.steps.lock().unwrap();

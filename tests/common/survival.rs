@@ -83,8 +83,9 @@ fn out_of_something(stage: &str, limit: &str, refusal: &str, is_served: IsServed
         let mut beto = server.client("beto");
         beto.says("is there room?");
         let address = beto.address().to_string();
-        server.shows(&format!("{address} connected"));
-        if server.shows(&address).ends_with("is there room?") {
+        if server.shows(&address).ends_with(" connected")
+            && server.shows(&address).ends_with("is there room?")
+        {
             return is_served(&server, &mut ana, "after the crowd");
         }
         if Instant::now() > deadline {

@@ -10,6 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::PATIENCE;
+use super::applies_to_ours_only;
 use super::program::Output;
 
 /// What a server has that runs inside the test.
@@ -58,6 +59,9 @@ pub(crate) use refused;
 /// Runs each test against its wrong server, all at the same time, since most of them
 /// wait for what will never come. Every one has to fail, and to say why.
 pub fn all_are_refused(refusals: &[Refusal]) {
+    if !applies_to_ours_only() {
+        return;
+    }
     let complaints: Vec<_> = thread::scope(|scope| {
         let start = |refusal| scope.spawn(move || complaint(refusal));
         let running: Vec<_> = refusals.iter().map(start).collect();

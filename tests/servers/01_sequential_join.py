@@ -1,0 +1,15 @@
+"""A right server for stage 01: it hears a client out, then answers it."""
+import socket
+import sys
+
+with socket.create_server(("127.0.0.1", int(sys.argv[1]))) as listener:
+    while True:
+        connection, address = listener.accept()
+        with connection, connection.makefile("r", encoding="utf-8", errors="replace") as lines:
+            try:
+                for line in lines:
+                    print(f"[{address}] {line.rstrip()}")
+                for answer in sys.stdin:
+                    connection.sendall(answer.encode())
+            except OSError as error:
+                print(f"{address} left: {error}")
