@@ -54,6 +54,7 @@ fn main() -> Result<(), cli::Failure> {
     // 4. Half-close: tell the server that no more will come. Should it have gone
     //    meanwhile, there is nobody to tell, and that is no error.
     let _ = stream.shutdown(Shutdown::Write);
+    prompt.close("disconnected");
     Ok(())
 }
 

@@ -53,7 +53,7 @@ pub struct Listen {
     pub host: String,
 
     /// TCP port to listen on; 0 asks the system for a free one
-    #[arg(long, env = "STAGE_PORT", default_value_t = DEFAULT_PORT)]
+    #[arg(long, env = "STAGE_PORT", default_value_t = DEFAULT_PORT, value_parser = any_port)]
     pub port: u16,
 }
 
@@ -90,8 +90,7 @@ pub struct Connect {
     pub host: String,
 
     /// TCP port of the server
-    #[arg(long, env = "STAGE_PORT", default_value_t = DEFAULT_PORT,
-          value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, env = "STAGE_PORT", default_value_t = DEFAULT_PORT, value_parser = known_port)]
     pub port: u16,
 }
 
@@ -151,6 +150,18 @@ pub fn is_goodbye(line: &str) -> bool {
     matches!(line.trim().to_lowercase().as_str(), "salir" | "/quit")
 }
 
+fn any_port(text: &str) -> Result<u16, String> {
+    text.parse()
+        .map_err(|_| "--port or STAGE_PORT must be a number from 0 to 65535".into())
+}
+
+fn known_port(text: &str) -> Result<u16, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("--port or STAGE_PORT must be a number from 1 to 65535".into()),
+        Ok(port) => Ok(port),
+    }
+}
+
 /// Whether the name cannot be resolved. Only asked once something has failed: the
 /// kinds of `io::Error` do not tell a failed look-up from other failures.
 fn is_unknown(host: &str) -> bool {
@@ -158,7 +169,14 @@ fn is_unknown(host: &str) -> bool {
 }
 
 fn unknown_host(host: &str) -> anyhow::Error {
-    anyhow!("no machine called \"{host}\" is known: check the spelling, or give an IP address")
+    match host.rsplit_once(':') {
+        Some((host, port)) if port.parse::<u16>().is_ok() => {
+            anyhow!("the port is given apart from the host: --host {host} --port {port}")
+        }
+        _ => anyhow!(
+            "no machine called \"{host}\" is known: check the spelling, or give an IP address"
+        ),
+    }
 }
 
 #[cfg(test)]

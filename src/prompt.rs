@@ -25,8 +25,9 @@ impl Prompt {
         let _ = self.write_prompt(&mut io::stdout().lock());
     }
 
-    /// Prints a line that has arrived above the one being typed, which stays as it
-    /// is: letters, cursor and all.
+    /// Prints a line that has arrived above the one being typed, which stays as it is,
+    /// letters, cursor and all, where the terminal can move its cursor and both lines
+    /// fit in a row. Elsewhere the prompt is shown again below; what was typed counts.
     pub fn print(self, line: &str) {
         // As in `show`.
         let _ = self.write_line(&mut io::stdout().lock(), line, columns());
@@ -46,8 +47,13 @@ impl Prompt {
     }
 
     fn write_line(self, out: &mut impl Write, line: &str, columns: usize) -> io::Result<()> {
-        // Letters of other scripts may take two columns.
+        // Letters of other scripts may take two columns; a tab, who knows how many.
         let width: usize = line.chars().map(|c| if c.is_ascii() { 1 } else { 2 }).sum();
+        let columns = if line.contains(char::is_control) {
+            0
+        } else {
+            columns
+        };
         if !self.visible {
             writeln!(out, "{line}")?;
         } else if width < columns {

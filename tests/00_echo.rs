@@ -144,7 +144,9 @@ mod the_client {
             .write_stdin("hola\nadiós\nsalir\nnot sent\n")
             .assert()
             .success()
-            .stdout(contains("echo: reply to hola\necho: reply to adiós\n"));
+            .stdout(contains(
+                "echo: reply to hola\necho: reply to adiós\ndisconnected\n",
+            ));
         served.join().unwrap();
     }
 

@@ -105,12 +105,16 @@ fn a_port_out_of_range() {
     for name in programs("_server") {
         run(&name, &["--port", "70000"])
             .code(2)
-            .stderr(predicate::str::contains("70000 is not in 0..=65535"));
+            .stderr(predicate::str::contains(
+                "--port or STAGE_PORT must be a number from 0 to 65535",
+            ));
     }
     for name in programs("_client") {
         run(&name, &["--port", "0"])
             .code(2)
-            .stderr(predicate::str::contains("0 is not in 1..=65535"));
+            .stderr(predicate::str::contains(
+                "--port or STAGE_PORT must be a number from 1 to 65535",
+            ));
     }
 }
 
@@ -122,6 +126,17 @@ fn an_unknown_host() {
             &["--host", "nowhere.invalid"],
             "no machine called \"nowhere.invalid\" is known: check the spelling, or give \
              an IP address",
+        );
+    }
+}
+
+#[test]
+fn a_host_with_a_port_in_it() {
+    for name in programs("") {
+        fails_with(
+            &name,
+            &["--host", "127.0.0.1:4000"],
+            "the port is given apart from the host: --host 127.0.0.1 --port 4000",
         );
     }
 }

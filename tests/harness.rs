@@ -195,7 +195,7 @@ mod in_python {
         for (wrong, why) in [
             (
                 "a_reset_in_the_middle_of_a_burst_does_not_disturb_the_others",
-                "does whoever writes to a dead client take a lock that it holds already?",
+                "or take a lock that is held already?",
             ),
             (
                 "a_line_in_two_packets_is_one_line",

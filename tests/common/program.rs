@@ -112,6 +112,14 @@ impl Program {
         }
     }
 
+    /// Suspends it, as Ctrl-Z does.
+    #[cfg(unix)]
+    pub fn suspend(&self) -> io::Result<()> {
+        let group = format!("-{}", self.id());
+        let mut kill = Command::new("kill");
+        kill.args(["-s", "STOP", "--", &group]).status().map(drop)
+    }
+
     pub fn kill(&self) {
         // Both may fail because it has ended already, which is what we want.
         let mut child = self.child.lock().unwrap();

@@ -76,15 +76,15 @@ impl Server {
     #[track_caller]
     fn foreign(stage: &str, template: &str) -> Self {
         // One clear complaint is enough: the other tests do not wait for theirs.
-        static UNUSABLE: OnceLock<String> = OnceLock::new();
-        if let Some(complaint) = UNUSABLE.get() {
-            panic!("{complaint}");
+        static UNUSABLE: OnceLock<()> = OnceLock::new();
+        if UNUSABLE.get().is_some() {
+            panic!("STAGE_CMD cannot be used: another test tells why");
         }
         match Self::start_foreign(stage, template) {
             Ok(server) => server,
             Err(complaint) => {
-                let complaint = format!("\n\nSTAGE_CMD={template:?}\n{complaint}\n");
-                panic!("{}", UNUSABLE.get_or_init(|| complaint));
+                UNUSABLE.get_or_init(|| ());
+                panic!("\n\nSTAGE_CMD={template:?}\n{complaint}\n");
             }
         }
     }
@@ -123,7 +123,8 @@ impl Server {
                 let status = program.wait(patience());
                 let status = status.map_or("it closed its output".into(), |s| s.to_string());
                 return Err(format!(
-                    "The program ended before it listened on port {port} ({status}). {}",
+                    "The program ended before it listened on port {port} ({status}). Does it use \
+                     the port that it is given? {}",
                     printed()
                 ));
             }

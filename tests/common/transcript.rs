@@ -13,7 +13,8 @@
 //!
 //! - `$ COMMAND`: typed at the shell; a command before it must have ended;
 //! - `> TEXT`: typed into the running program;
-//! - `^D`: the end of its input; `^C`: the program is ended;
+//! - `^D`: the end of its input; `^C`: the program is ended; `^Z`: it is suspended, and
+//!   `$ kill -9 %1` ends it then;
 //! - anything else: the next line that the terminal shows, with `[..]` for what
 //!   varies, and `[...]` alone for any number of lines.
 //!
@@ -65,6 +66,11 @@ pub fn run(transcript: &str) -> Result<(), String> {
 impl Terminal {
     fn perform(&mut self, text: &str, port: &str) -> Result<(), String> {
         if let Some(command) = text.strip_prefix("$ ") {
+            if command == "kill -9 %1" {
+                // The first job of a shell that we do without.
+                self.program.as_ref().map(Program::kill);
+                return Ok(());
+            }
             if let Some(program) = &self.program {
                 program.wait(patience());
                 self.has_shown_all()?;
@@ -80,6 +86,8 @@ impl Terminal {
         match text {
             "^C" => program.kill(),
             "^D" => program.ends_input(),
+            #[cfg(unix)]
+            "^Z" => program.suspend().map_err(|error| error.to_string())?,
             "[...]" => self.skips = true,
             _ => match text.strip_prefix('>') {
                 Some(typed) => program
@@ -153,9 +161,9 @@ fn shell(command: &str, port: &str) -> Command {
     shell
 }
 
-/// Whether a transcript can be run on this system: one with a pipe needs a Unix shell.
+/// Whether a transcript can be run on this system: pipes and jobs need a Unix shell.
 pub fn applies(transcript: &str) -> bool {
-    !cfg!(windows) || !transcript.contains(" | ")
+    !cfg!(windows) || ![" | ", "^Z"].iter().any(|text| transcript.contains(text))
 }
 
 /// Whether the line is what is expected, where `[..]` stands for any text.
