@@ -3,8 +3,8 @@
 //! Run it:  cargo run --example 00_echo_client    (after 00_echo_server)
 //! Read:    lessons/00_echo.md
 //! New:     connect; a reply is read up to its end of line, not "what came".
-//! Broken:  it cannot listen while it waits for the keyboard, so it suits only a
-//!          server that answers each line and never speaks first.
+//! Broken:  it cannot listen while it waits for the keyboard, nor while it sends: a
+//!          server that speaks first is not heard, and a line of megabytes blocks both.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{Shutdown, TcpStream};
@@ -29,7 +29,7 @@ fn main() -> Result<(), cli::Failure> {
     //    which may be long before the server accepts us.
     let mut stream = TcpStream::connect((connect.host.as_str(), connect.port))
         .map_err(|error| connect.explain(error))?;
-    println!("connected to {}", stream.peer_addr()?);
+    println!("connected to {}:{}", connect.host, connect.port);
 
     let mut replies = BufReader::new(stream.try_clone()?);
     let prompt = Prompt::new();
@@ -42,8 +42,8 @@ fn main() -> Result<(), cli::Failure> {
         }
 
         // 3. Send the line, then wait for the reply.
-        let reply = ask(&mut stream, &mut replies, &line)
-            .context("the connection to the server is lost")?;
+        let reply =
+            ask(&mut stream, &mut replies, &line).context("cannot go on talking to the server")?;
         let Some(reply) = reply else {
             return Err(anyhow!("the server has closed the connection").into());
         };

@@ -101,7 +101,7 @@ fn send_answers(mut stream: &TcpStream, address: SocketAddr) {
             Err(error) => return println!("cannot read the keyboard: {error}"),
         }
         // One `write` for the whole line: `writeln!` would take two.
-        let answer = format!("{}\n", line.trim_end());
+        let answer = format!("{}\n", line.trim_end_matches(['\r', '\n']));
         if let Err(error) = stream.write_all(answer.as_bytes()) {
             return println!("{address} did not get your line: {error}");
         }

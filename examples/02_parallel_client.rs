@@ -25,7 +25,6 @@ struct Args {
 fn main() -> Result<(), cli::Failure> {
     // 1. Connect, and make a second handle to the same connection.
     let stream = cli::connect(&Args::parse().connect)?;
-    println!("connected to {}", stream.peer_addr()?);
     let sending = stream.try_clone()?;
     let prompt = Prompt::new();
 

@@ -5,7 +5,8 @@
 //! New:     start both threads, then join; accept without joining; `shutdown`
 //!          closes a connection that another thread still holds.
 //! Broken:  clients do not hear each other; several threads wait for one keyboard,
-//!          and who gets the line? Perhaps one whose client has left.
+//!          and who gets the line? Perhaps one whose client has left: it keeps its
+//!          thread and its connection's descriptor until then.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -105,7 +106,7 @@ fn send_answers(mut stream: &TcpStream, address: SocketAddr) {
             Err(error) => return println!("cannot read the keyboard: {error}"),
         }
         // One `write` for the whole line: `writeln!` would take two.
-        let answer = format!("{}\n", line.trim_end());
+        let answer = format!("{}\n", line.trim_end_matches(['\r', '\n']));
         if let Err(error) = stream.write_all(answer.as_bytes()) {
             return println!("{address} did not get your line: {error}");
         }

@@ -72,7 +72,7 @@ fn serve(stream: TcpStream, address: SocketAddr, clients: &Clients) -> io::Resul
     clients.lock().unwrap().push(Arc::clone(&me));
     println!("{address} connected");
     let result = relay_lines(&me, address, clients);
-    // 4. No `?` on the way here: however it ended, the client is taken off the list.
+    // 4. No `?` on the way here: unless it panicked, the client is taken off the list.
     //    The connection is closed when its last `Arc` goes, at the end of `serve`.
     clients
         .lock()

@@ -131,8 +131,8 @@ pub fn bind(listen: &Listen) -> anyhow::Result<TcpListener> {
     Ok(listener)
 }
 
-/// Connects, with `TCP_NODELAY` set (`man 7 tcp`): a line leaves when it is
-/// written, not when an earlier one has been acknowledged.
+/// Connects, and prints `connected to HOST:PORT`. `TCP_NODELAY` is set (`man 7 tcp`): a
+/// line leaves when it is written, not when an earlier one has been acknowledged.
 ///
 /// # Errors
 ///
@@ -142,6 +142,7 @@ pub fn connect(connect: &Connect) -> anyhow::Result<TcpStream> {
     let stream = TcpStream::connect((connect.host.as_str(), connect.port))
         .map_err(|error| connect.explain(error))?;
     stream.set_nodelay(true)?;
+    println!("connected to {}:{}", connect.host, connect.port);
     Ok(stream)
 }
 

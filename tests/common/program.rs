@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex, Once, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -38,8 +38,8 @@ pub struct Program {
 
 type SharedChild = Arc<Mutex<Box<dyn ChildWrapper>>>;
 
-/// Every running program, to be ended when the tests are interrupted by Ctrl-C: in
-/// process groups of their own, they do not get it from the terminal.
+/// Every running program, to be ended when the tests are ended by a signal: in process
+/// groups of their own, they do not get the Ctrl-C of the terminal.
 static RUNNING: Mutex<Vec<SharedChild>> = Mutex::new(Vec::new());
 
 impl Program {
@@ -101,14 +101,16 @@ impl Program {
         self.child.lock().unwrap().try_wait().unwrap()
     }
 
-    /// Waits until it ends by itself; `None` if it does not.
+    /// Waits until it ends by itself; `None` if it does not. The lock is free while it
+    /// waits, or Ctrl-C could not end the program.
     pub fn wait(&self, patience: Duration) -> Option<ExitStatus> {
-        // The output is at its end when the program is: a wait without polling.
-        let ended = self.output.wait_for_end(patience);
-        let mut child = self.child.lock().unwrap();
-        match child.try_wait().unwrap() {
-            None if ended => Some(child.wait().unwrap()),
-            status => status,
+        let deadline = Instant::now() + patience;
+        loop {
+            let status = self.status();
+            if status.is_some() || Instant::now() > deadline {
+                return status;
+            }
+            thread::park_timeout(Duration::from_millis(5));
         }
     }
 
@@ -190,22 +192,25 @@ impl Output {
     /// the time does, before it comes.
     pub fn line(&self, index: usize, deadline: Instant) -> Option<String> {
         let printed = self.wait_until(deadline, |printed| printed.lines.len() > index);
-        printed.get(index).cloned()
+        printed.lines.get(index).cloned()
     }
 
     /// Waits until the program has closed its output; false if it does not.
     pub fn wait_for_end(&self, patience: Duration) -> bool {
-        self.wait_until(Instant::now() + patience, |_| false);
-        self.0.0.lock().unwrap().ended
+        self.wait_until(Instant::now() + patience, |_| false).ended
     }
 
-    fn wait_until(&self, deadline: Instant, done: impl Fn(&Printed) -> bool) -> Vec<String> {
+    fn wait_until(
+        &self,
+        deadline: Instant,
+        done: impl Fn(&Printed) -> bool,
+    ) -> MutexGuard<'_, Printed> {
         let (printed, changed) = &*self.0;
         let left = deadline.saturating_duration_since(Instant::now());
         let waits = |printed: &mut Printed| !printed.ended && !done(printed);
         let (printed, _) = changed
             .wait_timeout_while(printed.lock().unwrap(), left, waits)
             .unwrap();
-        printed.lines.clone()
+        printed
     }
 }

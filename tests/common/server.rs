@@ -2,7 +2,7 @@
 
 use std::env;
 use std::io::Write;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 use std::thread;
@@ -14,7 +14,9 @@ use super::story::{Story, shortened};
 use super::{patience, wrong};
 
 /// How long a program may take until it listens; only a failing one takes it.
-const START: Duration = Duration::from_secs(20);
+fn patience_at_start() -> Duration {
+    4 * patience()
+}
 
 pub struct Server {
     address: SocketAddr,
@@ -24,6 +26,8 @@ pub struct Server {
     /// The connection that found out that the server listens: the first client gets
     /// it, so that no stranger comes before the test begins.
     first: Mutex<Option<TcpStream>>,
+    /// What keeps other tests, in other processes, from picking the same port.
+    reservation: Option<UdpSocket>,
     /// How many lines of the output `shows` has passed.
     seen: Mutex<usize>,
 }
@@ -63,7 +67,7 @@ impl Server {
         let output = program.output().clone();
         let story = Story::new(stage, format!("examples/{stage}_server.rs"), output.clone());
 
-        let deadline = Instant::now() + START;
+        let deadline = Instant::now() + patience_at_start();
         let mut lines = (0..).map_while(|index| output.line(index, deadline));
         let Some(address) = lines.find_map(|line| line.strip_prefix("listening on ")?.parse().ok())
         else {
@@ -92,8 +96,10 @@ impl Server {
     /// As [`start`](Server::start) does with `STAGE_CMD`; the error tells the learner
     /// what is wrong with the command.
     pub fn start_foreign(stage: &str, template: &str) -> Result<Self, String> {
-        let port = free_port();
-        let command = start_command(template, port)?;
+        let (port, reservation) = free_port();
+        let mut command = start_command(template, port)?;
+        // On Windows, Python would otherwise print what the tests cannot read.
+        command.env("PYTHONUTF8", "1");
         let name = command.get_program().to_string_lossy().into_owned();
         let program = Program::start(command).map_err(|error| {
             format!(
@@ -106,7 +112,7 @@ impl Server {
             lines => format!("It printed:\n  | {}", lines.join("\n  | ")),
         };
 
-        let deadline = Instant::now() + START;
+        let deadline = Instant::now() + patience_at_start();
         loop {
             // Some servers listen on IPv6 only when told "localhost".
             let addresses = [([127, 0, 0, 1], port).into(), (LOCALHOST_V6, port).into()];
@@ -116,12 +122,12 @@ impl Server {
                 };
                 let story = Story::new(stage, format!("STAGE_CMD={template:?}"), output.clone());
                 let operator = Operator::Of(program);
-                return Ok(Self::new(address, story, output, operator, Some(stream)));
+                let mut server = Self::new(address, story, output, operator, Some(stream));
+                server.reservation = Some(reservation);
+                return Ok(server);
             }
-            // Until the next try: wait a little, unless it ends.
-            if output.wait_for_end(Duration::from_millis(20)) {
-                let status = program.wait(patience());
-                let status = status.map_or("it closed its output".into(), |s| s.to_string());
+            if let Some(status) = program.status() {
+                output.wait_for_end(patience());
                 return Err(format!(
                     "The program ended before it listened on port {port} ({status}). Does it use \
                      the port that it is given? {}",
@@ -130,11 +136,14 @@ impl Server {
             }
             if Instant::now() > deadline {
                 return Err(format!(
-                    "Nothing listened on port {port} of this machine within {START:?}. Does the \
+                    "Nothing listened on port {port} of this machine within {:?}. Does the \
                      program use the port it is given? {}",
+                    patience_at_start(),
                     printed()
                 ));
             }
+            // Until the next try: no harm if it is too long or too short.
+            thread::park_timeout(Duration::from_millis(10));
         }
     }
 
@@ -168,6 +177,7 @@ impl Server {
             output,
             operator: Mutex::new(operator),
             first: Mutex::new(first),
+            reservation: None,
             seen: Mutex::new(0),
         }
     }
@@ -349,15 +359,13 @@ pub fn start_command(template: &str, port: u16) -> Result<Command, String> {
     Ok(command)
 }
 
-/// A port that is free now and picked only once by this process.
-fn free_port() -> u16 {
-    static PICKED: Mutex<Vec<u16>> = Mutex::new(Vec::new());
-    let mut picked = PICKED.lock().unwrap_or_else(PoisonError::into_inner);
+/// A port that is free now, and a reservation: portpicker takes only ports that are free
+/// for TCP and for UDP, so a UDP socket on it keeps it from being picked again.
+fn free_port() -> (u16, UdpSocket) {
     loop {
         let port = portpicker::pick_unused_port().expect("some port is free");
-        if !picked.contains(&port) {
-            picked.push(port);
-            return port;
+        if let Ok(reservation) = UdpSocket::bind(("0.0.0.0", port)) {
+            return (port, reservation);
         }
     }
 }

@@ -58,8 +58,10 @@ pub fn out_of_file_descriptors(stage: &str, is_served: IsServed) {
 /// those who are in, and new ones when some have left.
 #[cfg(target_os = "linux")]
 pub fn out_of_threads(stage: &str, is_served: IsServed) {
-    // Each thread's stack takes 2 MiB of the address space.
-    out_of_something(stage, "ulimit -v 65536", "turned away", is_served);
+    // Stacks of 64 MiB fill an address space of 1 GiB soon. What is left is too little
+    // for a stack and more than enough for everything else.
+    let limit = "export RUST_MIN_STACK=67108864; ulimit -v 1048576";
+    out_of_something(stage, limit, "turned away", is_served);
 }
 
 #[cfg(unix)]

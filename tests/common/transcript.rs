@@ -18,7 +18,8 @@
 //! - anything else: the next line that the terminal shows, with `[..]` for what
 //!   varies, and `[...]` alone for any number of lines.
 //!
-//! A program that ends by itself must have shown nothing more. The port 12345 stands
+//! At its end, a program must have shown nothing more, and at the end of the transcript
+//! all programs must have ended. The port 12345 stands
 //! for a free one, which all commands get by `STAGE_PORT`. Cargo's own lines
 //! (Compiling, Finished, Running) are left out.
 
@@ -30,6 +31,9 @@ use super::{Program, patience};
 
 /// The first line of a program may have to wait until the program has been built.
 const BUILD: Duration = Duration::from_secs(120);
+
+/// How long nothing may be shown until we believe that nothing will be.
+const QUIET: Duration = Duration::from_millis(100);
 
 #[derive(Default)]
 struct Terminal {
@@ -71,10 +75,7 @@ impl Terminal {
                 self.program.as_ref().map(Program::kill);
                 return Ok(());
             }
-            if let Some(program) = &self.program {
-                program.wait(patience());
-                self.has_shown_all()?;
-            }
+            self.has_shown_all()?;
             *self = Self::default();
             let program = Program::start(shell(command, port));
             self.program = Some(program.map_err(|error| error.to_string())?);
@@ -84,7 +85,12 @@ impl Terminal {
             return Err("nothing has been started in this terminal".into());
         };
         match text {
-            "^C" => program.kill(),
+            "^C" => {
+                // Whatever is to be shown before comes soon, and must be in the text.
+                program.output().line(self.seen, Instant::now() + QUIET);
+                program.kill();
+                self.has_shown_all()?;
+            }
             "^D" => program.ends_input(),
             #[cfg(unix)]
             "^Z" => program.suspend().map_err(|error| error.to_string())?,
@@ -122,19 +128,18 @@ impl Terminal {
         }
     }
 
-    /// Whether a program that has ended has shown no more than was compared.
+    /// Whether the program has ended, and has shown no more than was compared.
     fn has_shown_all(&mut self) -> Result<(), String> {
         let Some(program) = &self.program else {
             return Ok(());
         };
-        // What is still running is ended here, at a moment that means nothing.
-        if program.status().is_none() || self.skips {
-            return Ok(());
+        if program.wait(patience()).is_none() {
+            return Err("its program is still running: how does the reader end it?".into());
         }
         program.output().wait_for_end(patience());
         match program.output().lines().get(self.seen) {
-            Some(line) => Err(format!("the transcript leaves out: {line:?}")),
-            None => Ok(()),
+            Some(line) if !self.skips => Err(format!("the transcript leaves out: {line:?}")),
+            _ => Ok(()),
         }
     }
 }

@@ -5,10 +5,11 @@ import sys
 with socket.create_server(("127.0.0.1", int(sys.argv[1]))) as listener:
     while True:
         connection, address = listener.accept()
-        with connection, connection.makefile("r", encoding="utf-8", errors="replace") as lines:
+        with connection, connection.makefile("rb") as lines:
             try:
                 for line in lines:
-                    print(f"[{address}] {line.rstrip()}")
+                    text = line.decode(errors="replace").rstrip("\r\n")
+                    print(f"[{address}] {text}")
                 for answer in sys.stdin:
                     connection.sendall(answer.encode())
             except OSError as error:

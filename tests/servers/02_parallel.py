@@ -8,10 +8,11 @@ changed = threading.Condition()
 
 
 def show_lines(connection, address):
-    with connection, connection.makefile("r", encoding="utf-8", errors="replace") as lines:
+    with connection, connection.makefile("rb") as lines:
         try:
             for line in lines:
-                print(f"[{address}] {line.rstrip()}")
+                text = line.decode(errors="replace").rstrip("\r\n")
+                print(f"[{address}] {text}")
         except OSError as error:
             print(f"{address} left: {error}")
         with changed:
@@ -22,7 +23,10 @@ def send_answers():
     for answer in sys.stdin:
         with changed:
             changed.wait_for(lambda: clients)
-            clients[-1].sendall(answer.encode())
+            try:
+                clients[-1].sendall(answer.encode())
+            except OSError as error:
+                print(f"nobody got that: {error}")
 
 
 threading.Thread(target=send_answers, daemon=True).start()

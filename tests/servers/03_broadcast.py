@@ -12,9 +12,10 @@ def relay_lines(connection, address):
     with lock:
         clients.append(connection)
     try:
-        with connection.makefile("r", encoding="utf-8", errors="replace", newline="\n") as lines:
+        with connection.makefile("rb") as lines:
             for line in lines:
-                broadcast(connection, f"{address} says: {line.rstrip()}\n".encode())
+                text = line.decode(errors="replace").rstrip("\r\n")
+                broadcast(connection, f"{address} says: {text}\n".encode())
     except OSError as error:
         print(f"{address} left: {error}")
     finally:
