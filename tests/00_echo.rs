@@ -5,7 +5,9 @@ mod common;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use assert_cmd::Command;
 use common::wrong::{Hosted, refused};
@@ -73,6 +75,36 @@ fn after_a_half_close_the_rest_comes_back_and_then_the_end() {
 }
 
 #[test]
+fn nothing_is_lost_when_the_client_reads_late() {
+    let server = Server::start(STAGE);
+    let mut ana = server.client("ana");
+    server
+        .likely_cause("the server ignores how much `send` has taken, or closes before all is sent");
+    let bytes = mebibyte().repeat(16);
+    let sent = AtomicUsize::new(0);
+    let mut sending = ana.stream().try_clone().unwrap();
+    // Should the test fail, the sender has to end too.
+    sending.set_write_timeout(Some(common::patience())).unwrap();
+    thread::scope(|scope| {
+        let sender = scope.spawn(|| {
+            for chunk in bytes.chunks(1 << 16) {
+                sending.write_all(chunk)?;
+                sent.fetch_add(chunk.len(), Ordering::Relaxed);
+            }
+            sending.shutdown(Shutdown::Write)
+        });
+        // Read nothing until no more can be sent: all buffers on the way are full.
+        let mut before = usize::MAX;
+        while before != sent.load(Ordering::Relaxed) && !sender.is_finished() {
+            before = sent.load(Ordering::Relaxed);
+            thread::park_timeout(Duration::from_millis(50));
+        }
+        ana.hears_bytes(&bytes);
+        ana.hears_the_end();
+    });
+}
+
+#[test]
 fn the_next_client_is_served_when_the_first_has_left() {
     let server = Server::start(STAGE);
     let mut ana = server.client("ana");
@@ -95,6 +127,12 @@ fn a_reset_ends_one_client_and_not_the_server() {
         ana.hears("I am here");
         ana.says("and now I am gone");
         ana.resets();
+
+        // Closing without reading what has come back ends the same way, and another
+        // error: the server is still sending.
+        let mut beto = server.client("beto");
+        beto.sends(&mebibyte());
+        beto.leaves();
     }
     let mut beto = server.client("beto");
     beto.says("I am still here");
@@ -269,6 +307,21 @@ fn wrong_servers_are_refused() {
         });
     }
 
+    fn ignores_how_much_was_taken(hosted: Hosted) {
+        each(&hosted.listener, |mut stream| {
+            let mut buffer = [0; 1 << 16];
+            loop {
+                stream.set_nonblocking(false)?;
+                let count = stream.read(&mut buffer)?;
+                if count == 0 {
+                    return Ok(());
+                }
+                stream.set_nonblocking(true)?;
+                let _ = stream.write(&buffer[..count]);
+            }
+        });
+    }
+
     fn keeps_the_connection_open(hosted: Hosted) {
         let mut kept = Vec::new();
         while let Ok((stream, _)) = hosted.listener.accept() {
@@ -299,6 +352,8 @@ fn wrong_servers_are_refused() {
             "the same bytes", "takes the bytes for text";
         forgets_the_rest_at_a_half_close by after_a_half_close_the_rest_comes_back_and_then_the_end:
             "after 0 of them the end of the stream came";
+        ignores_how_much_was_taken by nothing_is_lost_when_the_client_reads_late:
+            "ignores how much `send` has taken";
         keeps_the_connection_open by after_a_half_close_the_rest_comes_back_and_then_the_end:
             "the end of the stream", "does not close the connection";
         serves_only_one_client by the_next_client_is_served_when_the_first_has_left:

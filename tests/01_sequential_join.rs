@@ -7,7 +7,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 
 use common::wrong::{Hosted, refused};
-use common::{Server, survival};
+use common::{Server, has_words, survival};
 
 const STAGE: &str = "01_sequential_join";
 
@@ -16,9 +16,15 @@ fn the_server_shows_what_the_client_says() {
     let server = Server::start(STAGE);
     let mut ana = server.client("ana");
     server.likely_cause("the server reads once, not until the end of the stream");
-    for line in ["hola", "¿qué tal?", "adiós"] {
+    for line in ["hola", "¿qué tal?", "", "adiós"] {
         ana.says(line);
-        server.shows(line);
+        let shown = server.shows(line);
+        let port = ana.address().port().to_string();
+        if !has_words(&shown, &port) {
+            server.fail(format!(
+                "{shown:?} does not tell who said it: the client's address has port {port}."
+            ));
+        }
     }
 }
 
@@ -37,6 +43,9 @@ fn a_client_that_has_stopped_sending_is_answered() {
     ana.hears("very well");
     server.types("and you?");
     ana.hears("and you?");
+    server.likely_cause("when the operator has no more to say, the connection is closed");
+    server.keyboard_ends();
+    ana.hears_the_end();
 }
 
 #[test]
@@ -60,6 +69,7 @@ fn at_the_end_of_the_stream_it_does_not_spin() {
     let mut ana = server.client("ana");
     ana.says("that was all");
     server.shows("that was all");
+    let before = server.lines_printed();
     ana.leaves();
     let mut beto = server.client("beto");
     beto.says("now it is my turn");
@@ -68,10 +78,10 @@ fn at_the_end_of_the_stream_it_does_not_spin() {
          comes again for ever",
     );
     server.shows("now it is my turn");
-    let lines = server.lines_printed();
+    let lines = server.lines_printed() - before;
     if lines > 20 {
         server.fail(format!(
-            "Two clients said a line each, and the server printed {lines} lines."
+            "One client left and another said a line, and the server printed {lines} lines."
         ));
     }
 }
@@ -186,9 +196,15 @@ fn wrong_servers_are_refused() {
             let mut buffer = [0; 1024];
             let count = stream.read(&mut buffer)?;
             let text = String::from_utf8_lossy(&buffer[..count]);
-            hosted.screen.push(text.into());
+            hosted
+                .screen
+                .push(format!("[{}] {text}", stream.peer_addr()?));
             stream.read_to_end(&mut Vec::new()).map(drop)
         });
+    }
+
+    fn hides_who_speaks(hosted: Hosted) {
+        each(&hosted, |stream| show_lines(&hosted, stream));
     }
 
     fn closes_when_the_client_stops_sending(hosted: Hosted) {
@@ -238,6 +254,8 @@ fn wrong_servers_are_refused() {
     }
 
     refused! {
+        hides_who_speaks by the_server_shows_what_the_client_says:
+            "does not tell who said it";
         shows_only_the_first_packet by the_server_shows_what_the_client_says:
             "should have printed a line with \"¿qué tal?\"", "the server reads once";
         closes_when_the_client_stops_sending by a_client_that_has_stopped_sending_is_answered:

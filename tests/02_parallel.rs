@@ -112,7 +112,8 @@ fn two_lines_in_one_packet_are_two_lines() {
     let server = Server::start(STAGE);
     let mut ana = server.client("ana");
     server.likely_cause("the server takes what one read returned for a line");
-    ana.sends(b"first\nsecond\n");
+    // An empty line is a line as well, and no reason to hang up.
+    ana.sends(b"\n\r\nfirst\nsecond\n");
     let line = server.shows("first");
     if line.contains("second") {
         server.fail(format!("Two lines were shown as one: {line:?}."));
@@ -220,6 +221,20 @@ fn without_a_thread_for_a_client_it_goes_on_and_serves_again_later() {
 }
 
 #[test]
+fn the_server_says_why_it_lets_a_client_go() {
+    let Some(server) = Server::ours(STAGE) else {
+        return;
+    };
+    let mut ana = server.client("ana");
+    ana.sends(b"\xff\n");
+    let address = ana.address();
+    server.shows(&format!(
+        "cannot read from {address}: stream did not contain valid UTF-8"
+    ));
+    ana.is_let_go();
+}
+
+#[test]
 fn salir_hangs_up() {
     let Some(server) = Server::ours(STAGE) else {
         return;
@@ -306,6 +321,27 @@ mod the_client {
                 .success();
             assert_eq!(served.join().unwrap(), "hola\n", "after {goodbye}");
         }
+    }
+
+    #[test]
+    fn says_what_is_wrong_with_its_input() {
+        if !applies_to_ours_only() {
+            return;
+        }
+        let peer = Peer::listen();
+        let mut client = Command::from_std(peer.command());
+        let served = thread::spawn(move || {
+            let mut all = String::new();
+            peer.accept().read_to_string(&mut all).unwrap();
+            all
+        });
+        client
+            .write_stdin(&b"hola\n\xff\n"[..])
+            .timeout(patience())
+            .assert()
+            .success()
+            .stderr("cannot read the input: stream did not contain valid UTF-8\n");
+        assert_eq!(served.join().unwrap(), "hola\n");
     }
 
     #[test]

@@ -21,9 +21,13 @@ fn everybody_else_hears_a_line() {
     let server = Server::start(STAGE);
     server.likely_cause("a new client takes the place of an older one in the list");
     let [mut ana, mut beto, mut carla] = server.room(["ana", "beto", "carla"]);
-    ana.says("hola a todos");
-    beto.hears("hola a todos");
-    carla.hears("hola a todos");
+    // Blanks and empty lines belong to what was said.
+    ana.says("hola   a todos");
+    ana.says("");
+    beto.hears("hola   a todos");
+    beto.hears("");
+    carla.hears("hola   a todos");
+    carla.hears("");
     beto.says("hola ana");
     ana.hears("hola ana");
     carla.hears("hola ana");
@@ -142,6 +146,47 @@ fn a_line_is_not_held_back_until_another_has_been_acknowledged() {
              or later."
         ));
     }
+}
+
+#[test]
+fn long_lines_of_two_speakers_do_not_mix() {
+    const LINES: usize = 8;
+    let server = Server::start(STAGE);
+    let [mut carla, ana, beto] = server.room(["carla", "ana", "beto"]);
+    server.likely_cause("two threads write to one client at the same time: what keeps them apart?");
+    let texts = ["a", "b"].map(|letter| letter.repeat(512 * 1024));
+    let speakers = [ana, beto];
+    thread::scope(|scope| {
+        for (speaker, text) in speakers.iter().zip(&texts) {
+            let mut stream = speaker.stream();
+            // Should the test fail, these threads have to end too.
+            stream.set_write_timeout(Some(common::patience())).unwrap();
+            stream.set_read_timeout(Some(common::patience())).unwrap();
+            scope.spawn(move || {
+                (0..LINES).try_for_each(|_| stream.write_all(format!("{text}\n").as_bytes()))
+            });
+            // Each also reads what the other one says.
+            let mut stream = speaker.stream();
+            scope.spawn(move || {
+                let mut left = LINES * 512 * 1024;
+                let mut buffer = [0; 1 << 16];
+                while let Ok(count @ 1..) = stream.read(&mut buffer) {
+                    left = left.saturating_sub(count);
+                    if left == 0 {
+                        break;
+                    }
+                }
+            });
+        }
+        // Carla reads late, so that both have to wait for her in the middle of a line.
+        thread::park_timeout(Duration::from_millis(100));
+        for _ in 0..2 * LINES {
+            let line = carla.hears_either(&[&texts[0], &texts[1]]);
+            if line.len() > texts[0].len() + 200 {
+                server.fail(format!("A line of {} bytes came.", line.len()));
+            }
+        }
+    });
 }
 
 #[test]
@@ -517,6 +562,15 @@ fn wrong_servers_are_refused() {
         });
     }
 
+    fn knows_no_lock(hosted: Hosted) {
+        each_on_a_thread(hosted, |me, clients| {
+            for line in BufReader::new(me.as_ref()).lines() {
+                send(&others(me, clients), &message(me, &line?));
+            }
+            Ok(())
+        });
+    }
+
     fn names_nobody(hosted: Hosted) {
         each_on_a_thread(hosted, |me, clients| {
             for line in BufReader::new(me.as_ref()).lines() {
@@ -698,6 +752,8 @@ fn wrong_servers_are_refused() {
             "That is this client's own line", "relays to everybody instead of everybody else";
         only_the_newest_client_hears by everybody_else_hears_a_line:
             "does not hear", "takes the place of an older one";
+        knows_no_lock by long_lines_of_two_speakers_do_not_mix:
+            "two threads write to one client at the same time";
         names_nobody by each_line_tells_whose_it_is:
             "does not tell who said it";
         names_the_listener by each_line_tells_whose_it_is:

@@ -133,6 +133,21 @@ impl Client {
         line
     }
 
+    /// As [`hears`](Client::hears), for one of several texts.
+    #[track_caller]
+    pub fn hears_either(&mut self, texts: &[&str]) -> String {
+        match self.next(self.patience) {
+            Came::Line(line) => {
+                let line = String::from_utf8_lossy(&line).into_owned();
+                if texts.iter().any(|text| has_words(&line, text)) {
+                    return line;
+                }
+                self.missed(&format!("one of {texts:?}"), Came::Line(line.into()))
+            }
+            came => self.missed(&format!("one of {texts:?}"), came),
+        }
+    }
+
     /// What a wrong line looks like.
     fn diagnosis(&self, line: &str, expected: &str) -> &'static str {
         let words = |text: &String| has_words(line, text);
