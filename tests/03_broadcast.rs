@@ -5,7 +5,7 @@ mod common;
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, TryLockError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -150,20 +150,26 @@ fn a_line_is_not_held_back_until_another_has_been_acknowledged() {
 
 #[test]
 fn long_lines_of_two_speakers_do_not_mix() {
-    const LINES: usize = 8;
+    const LINES: usize = 16;
     let server = Server::start(STAGE);
     let [mut carla, ana, beto] = server.room(["carla", "ana", "beto"]);
     server.likely_cause("two threads write to one client at the same time: what keeps them apart?");
     let texts = ["a", "b"].map(|letter| letter.repeat(512 * 1024));
     let speakers = [ana, beto];
+    let sent = AtomicUsize::new(0);
     thread::scope(|scope| {
         for (speaker, text) in speakers.iter().zip(&texts) {
-            let mut stream = speaker.stream();
+            let (mut stream, sent) = (speaker.stream(), &sent);
             // Should the test fail, these threads have to end too.
             stream.set_write_timeout(Some(common::patience())).unwrap();
             stream.set_read_timeout(Some(common::patience())).unwrap();
             scope.spawn(move || {
-                (0..LINES).try_for_each(|_| stream.write_all(format!("{text}\n").as_bytes()))
+                let lines = format!("{text}\n").repeat(LINES);
+                for chunk in lines.as_bytes().chunks(64 * 1024) {
+                    stream.write_all(chunk)?;
+                    sent.fetch_add(1, Ordering::Relaxed);
+                }
+                io::Result::Ok(())
             });
             // Each also reads what the other one says.
             let mut stream = speaker.stream();
@@ -178,8 +184,13 @@ fn long_lines_of_two_speakers_do_not_mix() {
                 }
             });
         }
-        // Carla reads late, so that both have to wait for her in the middle of a line.
-        thread::park_timeout(Duration::from_millis(100));
+        // Carla reads only when no more can be sent: then all buffers on the way are
+        // full, and both wait for her in the middle of a line.
+        let mut before = usize::MAX;
+        while before != sent.load(Ordering::Relaxed) {
+            before = sent.load(Ordering::Relaxed);
+            thread::park_timeout(Duration::from_millis(50));
+        }
         for _ in 0..2 * LINES {
             let line = carla.hears_either(&[&texts[0], &texts[1]]);
             if line.len() > texts[0].len() + 200 {

@@ -114,12 +114,21 @@ impl Program {
         }
     }
 
-    /// Suspends it, as Ctrl-Z does.
+    /// Suspends it, as Ctrl-Z does, and waits until it has stopped: until then it may
+    /// still read.
     #[cfg(unix)]
     pub fn suspend(&self) -> io::Result<()> {
         let group = format!("-{}", self.id());
         let mut kill = Command::new("kill");
-        kill.args(["-s", "STOP", "--", &group]).status().map(drop)
+        kill.args(["-s", "STOP", "--", &group]).status()?;
+        let mut ps = Command::new("ps");
+        ps.args(["-o", "stat=", "-p", &self.id().to_string()]);
+        while !ps.output()?.stdout.starts_with(b"T") {
+            if self.status().is_some() {
+                return Err(io::Error::other("it has ended"));
+            }
+        }
+        Ok(())
     }
 
     pub fn kill(&self) {
