@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 
 use common::wrong::{Hosted, refused};
 use common::{Client, Server, has_words, survival};
-use socket2::{Domain, Socket, Type};
 
 const STAGE: &str = "03_broadcast";
 
@@ -150,12 +149,14 @@ fn a_line_is_not_held_back_until_another_has_been_acknowledged() {
 
 #[test]
 fn long_lines_of_two_speakers_do_not_mix() {
-    const LINES: usize = 16;
+    const LINES: usize = 12;
     let server = Server::start(STAGE);
-    let [mut carla, ana, beto] = server.room(["carla", "ana", "beto"]);
+    let mut all = vec![server.client_with_buffer("carla", 64 * 1024)];
+    all.extend(["ana", "beto"].map(|name| server.client(name)));
+    server.roll_call(&mut all);
     server.likely_cause("two threads write to one client at the same time: what keeps them apart?");
     let texts = ["a", "b"].map(|letter| letter.repeat(512 * 1024));
-    let speakers = [ana, beto];
+    let (carla, speakers) = all.split_first_mut().unwrap();
     let sent = AtomicUsize::new(0);
     thread::scope(|scope| {
         for (speaker, text) in speakers.iter().zip(&texts) {
@@ -397,11 +398,8 @@ fn still_broken_one_client_that_never_reads_stops_the_room() {
     let Some(server) = Server::ours(STAGE) else {
         return;
     };
-    // The fewer bytes its system takes for it, the sooner the server has to wait.
-    let lazy = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    lazy.set_recv_buffer_size(1024).unwrap();
-    lazy.connect(&server.address().into()).unwrap();
-    let mut lazy = TcpStream::from(lazy);
+    let lazy = server.client_with_buffer("somebody lazy", 1024);
+    let mut lazy = lazy.stream().try_clone().unwrap();
     server.shows("connected");
     let [ana, mut beto] = server.room(["ana", "beto"]);
 

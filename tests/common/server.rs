@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use socket2::{Domain, Socket, Type};
+
 use super::client::Client;
 use super::program::{Output, Program, example};
 use super::story::{Story, shortened};
@@ -202,6 +204,19 @@ impl Server {
                 "{name} could not connect ({error}): the server does not run any more."
             )),
         }
+    }
+
+    /// A new client whose system takes no more than so many bytes (or a few more) that
+    /// it has not read: the fewer, the sooner the server has to wait for it.
+    #[track_caller]
+    pub fn client_with_buffer(&self, name: &str, bytes: usize) -> Client {
+        let socket = Socket::new(Domain::for_address(self.address), Type::STREAM, None).unwrap();
+        socket.set_recv_buffer_size(bytes).unwrap();
+        if let Err(error) = socket.connect(&self.address.into()) {
+            self.story
+                .fail(format!("{name} could not connect ({error})."));
+        }
+        Client::new(name, socket.into(), self.story.clone())
     }
 
     /// Clients that hear each other: all have been accepted and are on the list.

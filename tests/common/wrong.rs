@@ -93,7 +93,7 @@ pub fn all_are_refused(refusals: &[Refusal]) {
 fn complaint(refusal: &Refusal) -> Option<String> {
     INSTEAD.set(Some(refusal.server));
     // Long for a server inside this process, and short for the person who waits.
-    PATIENCE.set(Duration::from_secs(1));
+    PATIENCE.set(Duration::from_millis(750));
     panic::catch_unwind(refusal.test).err().map(text_of)
 }
 
