@@ -7,7 +7,7 @@ use std::fs;
 use std::net::TcpListener;
 
 use assert_cmd::Command;
-use common::{Program, example, patience};
+use common::{Program, example, free_port, patience};
 use predicates::prelude::*;
 
 /// The names of all programs that end like this, by their files.
@@ -66,7 +66,8 @@ fn help_tells_what_the_program_does_and_how_to_end_it() {
 #[test]
 fn the_port_comes_from_the_command_line_or_the_environment() {
     for name in programs("_server") {
-        let port = portpicker::pick_unused_port().unwrap().to_string();
+        let (port, _reservation) = free_port();
+        let port = port.to_string();
         let mut by_option = example(&name);
         by_option.args(["--port", &port]).env("STAGE_PORT", "1");
         let mut by_variable = example(&name);
@@ -156,7 +157,7 @@ fn an_address_of_another_machine() {
 
 #[test]
 fn no_server_there() {
-    let port = portpicker::pick_unused_port().unwrap();
+    let (port, _reservation) = free_port();
     for name in programs("_client") {
         fails_with(
             &name,

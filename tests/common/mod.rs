@@ -37,7 +37,7 @@ pub mod wrong;
 
 pub use client::{Client, has_words};
 pub use program::{Program, example};
-pub use server::{Server, applies_to_ours_only};
+pub use server::{Server, applies_to_ours_only, free_port};
 
 thread_local! {
     /// How long this test waits for what should come: `STAGE_PATIENCE_SECS`, for a slow

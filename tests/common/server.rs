@@ -376,7 +376,7 @@ pub fn start_command(template: &str, port: u16) -> Result<Command, String> {
 
 /// A port that is free now, and a reservation: portpicker takes only ports that are free
 /// for TCP and for UDP, so a UDP socket on it keeps it from being picked again.
-fn free_port() -> (u16, UdpSocket) {
+pub fn free_port() -> (u16, UdpSocket) {
     loop {
         let port = portpicker::pick_unused_port().expect("some port is free");
         if let Ok(reservation) = UdpSocket::bind(("0.0.0.0", port)) {

@@ -27,7 +27,7 @@ use std::collections::BTreeMap;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use super::{Program, patience};
+use super::{Program, free_port, patience};
 
 /// The first line of a program may have to wait until the program has been built.
 const BUILD: Duration = Duration::from_secs(120);
@@ -46,9 +46,8 @@ struct Terminal {
 
 /// Runs a transcript; the error says at which line it differs, and how.
 pub fn run(transcript: &str) -> Result<(), String> {
-    let port = portpicker::pick_unused_port()
-        .expect("some port is free")
-        .to_string();
+    let (port, _reservation) = free_port();
+    let port = port.to_string();
     let mut terminals = BTreeMap::<&str, Terminal>::new();
     for line in transcript.lines() {
         let Some((name, text)) = line.split_once('│') else {
