@@ -107,6 +107,10 @@ impl Program {
         let deadline = Instant::now() + patience;
         loop {
             let status = self.status();
+            if status.is_some() {
+                // What it printed last may still be on its way to us.
+                self.output.wait_for_end(Duration::from_secs(1));
+            }
             if status.is_some() || Instant::now() > deadline {
                 return status;
             }
