@@ -101,7 +101,7 @@ impl Client {
     #[track_caller]
     pub fn sends_in_two(&mut self, first: &[u8], rest: &[u8], round: u32) {
         self.sends(first);
-        thread::park_timeout(Duration::from_millis(3u64.pow(round)));
+        pause(round);
         self.sends(rest);
     }
 
@@ -332,6 +332,12 @@ impl Client {
     pub fn fail(&self, what: String) -> ! {
         self.story.fail(format!("{} {what}", self.name))
     }
+}
+
+/// Gives the server time to notice something, longer in each round. It never decides: a
+/// right server passes without it.
+pub fn pause(round: u32) {
+    thread::park_timeout(Duration::from_millis(3u64.pow(round)));
 }
 
 fn is_timeout(error: &io::Error) -> bool {

@@ -35,7 +35,7 @@ pub mod survival;
 pub mod transcript;
 pub mod wrong;
 
-pub use client::{Client, has_words};
+pub use client::{Client, has_words, pause};
 pub use program::{Program, example};
 pub use server::{Server, applies_to_ours_only, free_port};
 
