@@ -4,8 +4,10 @@
 //!
 //! - [`cli`]: the command line of every program, and its errors in plain words.
 //! - [`prompt`]: a prompt that survives the arrival of a line.
+//! - [`room`]: the chat room as a plain value, from stage 04 on.
 
 #![warn(missing_docs)]
 
 pub mod cli;
 pub mod prompt;
+pub mod room;

@@ -1,0 +1,288 @@
+//! The room: who is in it, what names are allowed, and what is announced to whom.
+//!
+//! No socket, no thread and no clock in here. A server tells the room what happens at
+//! a connection (it [arrives](Room::arrive), it [says a line](Room::hear), it
+//! [leaves](Room::leave)), and the room tells what is to be sent. So each server from
+//! stage 04 on is a shell around the same room, and differs only in how it waits.
+//!
+//! The protocol: the first line that a client sends is its name. If the name is
+//! refused, a line that begins with `! ` says why, and the next line is taken for a
+//! name again. Lines that begin with `* ` are announcements, and `ana: hola` is what
+//! ana said.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::sync::Arc;
+
+/// A line to be sent, its line end included: made once, and shared by its receivers.
+pub type Line = Arc<str>;
+
+/// Which connection: the server numbers them, and never uses a number twice.
+pub type Id = u64;
+
+/// The longest name, in characters.
+pub const MAX_NAME: usize = 24;
+
+/// Who is connected, and who of them is in the room.
+#[derive(Debug, Default)]
+pub struct Room {
+    /// The name of each connection; `None` until it has one that is allowed.
+    names: HashMap<Id, Option<String>>,
+    /// The names in use, in lower case.
+    taken: HashSet<String>,
+}
+
+/// What is to be sent: see [`Room::deliveries`].
+#[derive(Debug, Default, PartialEq, Eq)]
+#[must_use = "what the room answers is to be sent"]
+pub struct Outcome {
+    /// For the connection that the command was about.
+    pub to_self: Option<Line>,
+    /// For everybody in the room but that one.
+    pub to_others: Option<Line>,
+}
+
+/// Why somebody leaves, as the others are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leaving {
+    /// The connection has ended, in whatever way.
+    Left,
+    /// Did not read what was sent, until there was no room for more.
+    TooSlow,
+}
+
+impl fmt::Display for Leaving {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Left => "left",
+            Self::TooSlow => "was too slow and left",
+        })
+    }
+}
+
+impl Room {
+    /// An empty room.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A client has connected. It is in the room as soon as it has a name.
+    pub fn arrive(&mut self, id: Id) {
+        self.names.insert(id, None);
+    }
+
+    /// A client has sent a line, without its line end.
+    ///
+    /// From somebody who has no name yet, it is a name; from somebody who has not
+    /// arrived, or has left already, it is nothing.
+    pub fn hear(&mut self, id: Id, line: &str) -> Outcome {
+        match self.names.get(&id) {
+            None => Outcome::default(),
+            Some(None) => self.enter(id, line),
+            Some(Some(name)) => Outcome {
+                to_self: None,
+                to_others: Some(format!("{name}: {line}\n").into()),
+            },
+        }
+    }
+
+    /// A client's connection has ended, or is about to be. The others hear of it once,
+    /// however often it is called, and not at all of somebody who had no name.
+    pub fn leave(&mut self, id: Id, leaving: Leaving) -> Outcome {
+        let name = self.names.remove(&id).flatten();
+        let to_others = name.map(|name| {
+            self.taken.remove(&name.to_lowercase());
+            format!("* {name} {leaving}\n").into()
+        });
+        Outcome {
+            to_self: None,
+            to_others,
+        }
+    }
+
+    /// Who is to be sent what, after a command about `id` had this outcome.
+    pub fn deliveries<'a>(
+        &'a self,
+        id: Id,
+        outcome: &'a Outcome,
+    ) -> impl Iterator<Item = (Id, &'a Line)> {
+        let to_self = outcome.to_self.iter().map(move |line| (id, line));
+        let to_others = outcome.to_others.iter().flat_map(move |line| {
+            let in_the_room = self.names.iter().filter(|(_, name)| name.is_some());
+            let others = in_the_room.filter(move |(other, _)| **other != id);
+            others.map(move |(other, _)| (*other, line))
+        });
+        to_self.chain(to_others)
+    }
+
+    /// The name of somebody in the room.
+    pub fn name(&self, id: Id) -> Option<&str> {
+        self.names.get(&id)?.as_deref()
+    }
+
+    fn enter(&mut self, id: Id, name: &str) -> Outcome {
+        let refusal = check(name).or_else(|| {
+            let taken = self.taken.contains(&name.to_lowercase());
+            taken.then(|| format!("the name {name} is taken"))
+        });
+        if let Some(why) = refusal {
+            return Outcome {
+                to_self: Some(format!("! {why}: try another one\n").into()),
+                to_others: None,
+            };
+        }
+        self.taken.insert(name.to_lowercase());
+        self.names.insert(id, Some(name.into()));
+        Outcome {
+            to_self: Some(format!("* welcome, {name}\n").into()),
+            to_others: Some(format!("* {name} joined\n").into()),
+        }
+    }
+}
+
+/// What is wrong with a name, if anything is.
+fn check(name: &str) -> Option<String> {
+    // Never repeat to a terminal what has been refused for a reason like these.
+    let not_plain = |c: char| c.is_whitespace() || c.is_control() || is_invisible(c);
+    let why = match name.chars().count() {
+        0 => "a name has at least one character".into(),
+        count if count > MAX_NAME => format!("a name has at most {MAX_NAME} characters"),
+        _ if name.contains(not_plain) => "a name has no blanks or control characters".into(),
+        // `*: hola` or `ana: hola` as a name could pass for what the room says.
+        _ if name.starts_with(['*', '!']) => "a name does not begin with * or !".into(),
+        _ if name.contains(':') => "a name has no colon in it".into(),
+        _ => return None,
+    };
+    Some(why)
+}
+
+/// Characters that show nothing, or change the direction of what follows: with them,
+/// two different names would look the same (Unicode's default ignorables, the ones that
+/// are not letters of some script).
+fn is_invisible(c: char) -> bool {
+    matches!(c,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}'
+        | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
+        | '\u{e0000}'..='\u{e007f}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A room with ana and beto in it.
+    fn room() -> Room {
+        let mut room = Room::new();
+        for (id, name) in [(1, "ana"), (2, "beto")] {
+            room.arrive(id);
+            let outcome = room.hear(id, name);
+            assert_eq!(*outcome.to_self.unwrap(), format!("* welcome, {name}\n"));
+        }
+        room
+    }
+
+    /// Who hears what `id` says.
+    fn hearers(room: &mut Room, id: Id) -> Vec<Id> {
+        let outcome = room.hear(id, "hola");
+        let mut hearers: Vec<_> = room.deliveries(id, &outcome).map(|(id, _)| id).collect();
+        hearers.sort_unstable();
+        hearers
+    }
+
+    fn refusal(name: &str) -> Option<Line> {
+        let mut room = room();
+        room.arrive(3);
+        let outcome = room.hear(3, name);
+        let refused = outcome.to_self.filter(|line| line.starts_with("! "));
+        assert_eq!(refused.is_some(), outcome.to_others.is_none());
+        assert_eq!(refused.is_some(), room.name(3).is_none());
+        refused
+    }
+
+    #[test]
+    fn the_first_line_is_the_name_and_the_next_ones_are_said() {
+        let mut room = room();
+        room.arrive(3);
+        let joined = room.hear(3, "Carla");
+        assert_eq!(&*joined.to_others.unwrap(), "* Carla joined\n");
+        let said = room.hear(3, "hola: * a todos");
+        assert_eq!(said.to_self, None);
+        assert_eq!(&*said.to_others.unwrap(), "Carla: hola: * a todos\n");
+        assert_eq!(hearers(&mut room, 3), [1, 2]);
+    }
+
+    #[test]
+    fn who_has_no_name_hears_nothing() {
+        let mut room = room();
+        room.arrive(3);
+        assert_eq!(hearers(&mut room, 1), [2]);
+    }
+
+    #[test]
+    fn leaving_is_told_once() {
+        let mut room = room();
+        let left = room.leave(1, Leaving::Left);
+        assert_eq!(&*left.to_others.unwrap(), "* ana left\n");
+        assert_eq!(room.leave(1, Leaving::Left), Outcome::default());
+        assert_eq!(room.hear(1, "am I still here?"), Outcome::default());
+        assert_eq!(hearers(&mut room, 2), []);
+    }
+
+    #[test]
+    fn who_leaves_without_a_name_was_never_there() {
+        let mut room = room();
+        room.arrive(3);
+        assert_eq!(room.leave(3, Leaving::Left), Outcome::default());
+    }
+
+    #[test]
+    fn a_name_is_free_again_when_its_owner_has_left() {
+        assert_eq!(
+            &*refusal("ANA").unwrap(),
+            "! the name ANA is taken: try another one\n"
+        );
+        let mut room = room();
+        let _ = room.leave(1, Leaving::Left);
+        room.arrive(3);
+        assert_eq!(&*room.hear(3, "ANA").to_others.unwrap(), "* ANA joined\n");
+    }
+
+    #[test]
+    fn allowed_names() {
+        for name in [
+            "x",
+            "José",
+            "漢字",
+            "o'neill",
+            "r2-d2",
+            "🦀",
+            &"ñ".repeat(24),
+        ] {
+            assert_eq!(refusal(name), None, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn refused_names() {
+        for name in [
+            "",
+            " ",
+            "ana maria",
+            "tab\there",
+            "nbsp\u{a0}",
+            "\u{1b}[31mred",
+            "bell\u{7}",
+            "an\u{200b}a",
+            "\u{202e}ana",
+            "*",
+            "*ana",
+            "!",
+            "ana:",
+            &"x".repeat(25),
+            "Ana",
+            "BETO",
+        ] {
+            assert!(refusal(name).is_some(), "{name:?}");
+        }
+    }
+}
