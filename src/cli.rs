@@ -6,9 +6,9 @@
 
 use std::fmt;
 use std::io::{self, ErrorKind};
-use std::net::{TcpListener, TcpStream, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 
-use anyhow::anyhow;
+use anyhow::{Context, anyhow};
 
 /// The port of every program that is told no other.
 pub const DEFAULT_PORT: u16 = 12345;
@@ -146,9 +146,62 @@ pub fn connect(connect: &Connect) -> anyhow::Result<TcpStream> {
     Ok(stream)
 }
 
+/// Runs `first` when Ctrl-C is pressed for the first time (SIGINT; on Unix also when
+/// SIGTERM or SIGHUP comes), on a thread of its own. The second time, the program ends at
+/// once, with exit status 130, as shells report a program that Ctrl-C has ended.
+///
+/// # Errors
+///
+/// When the system refuses the handler.
+pub fn on_interrupt(first: impl FnOnce() + Send + 'static) -> anyhow::Result<()> {
+    let mut first = Some(first);
+    ctrlc::set_handler(move || match first.take() {
+        Some(first) => first(),
+        None => std::process::exit(130),
+    })
+    .context("cannot wait for Ctrl-C")
+}
+
+/// Connects to this program's own listener, and closes: it wakes a thread that waits in
+/// `accept`. It takes a descriptor for a moment; keep one in reserve. Should it fail all
+/// the same, nobody is listening any more.
+pub fn knock(mut listener: SocketAddr) {
+    match listener.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => listener.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => listener.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    drop(TcpStream::connect(listener));
+}
+
+/// Reads a number of seconds from the command line; half a second is 0.5.
+///
+/// # Errors
+///
+/// A sentence, when it is no number, or not from 0 to a day.
+pub fn seconds(text: &str) -> Result<f64, String> {
+    let seconds = text
+        .parse()
+        .ok()
+        .filter(|secs| (0.0..=86400.0).contains(secs));
+    seconds.ok_or("it must be a number of seconds, from 0 to 86400".into())
+}
+
 /// Whether a typed line asks to leave: `salir` or `/quit`, whatever its case.
 pub fn is_goodbye(line: &str) -> bool {
     matches!(line.trim().to_lowercase().as_str(), "salir" | "/quit")
+}
+
+/// A drill: panics if `line` is what the environment variable `STAGE_PANIC_ON` says, so
+/// that everybody can see what becomes of the others when a client's thread panics.
+///
+/// # Panics
+///
+/// When told so.
+pub fn panic_if_told(line: &str) {
+    if std::env::var("STAGE_PANIC_ON").is_ok_and(|text| text == line) {
+        panic!("told to panic on {line:?} (STAGE_PANIC_ON)");
+    }
 }
 
 fn any_port(text: &str) -> Result<u16, String> {

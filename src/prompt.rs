@@ -25,6 +25,12 @@ impl Prompt {
         let _ = self.write_prompt(&mut io::stdout().lock());
     }
 
+    /// Asks for something in particular, such as a name.
+    pub fn ask(self, what: &str) {
+        // As in `show`.
+        let _ = self.write_question(&mut io::stdout().lock(), what);
+    }
+
     /// Prints a line that has arrived above the one being typed, which stays as it is,
     /// letters, cursor and all, where the terminal can move its cursor and both lines
     /// fit in a row. Elsewhere the prompt is shown again below; what was typed counts.
@@ -42,6 +48,13 @@ impl Prompt {
     fn write_prompt(self, out: &mut impl Write) -> io::Result<()> {
         if self.visible {
             out.write_all(b"> ")?;
+        }
+        out.flush()
+    }
+
+    fn write_question(self, out: &mut impl Write, what: &str) -> io::Result<()> {
+        if self.visible {
+            write!(out, "{what}> ")?;
         }
         out.flush()
     }

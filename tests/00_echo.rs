@@ -142,7 +142,7 @@ fn a_reset_ends_one_client_and_not_the_server() {
 #[cfg(unix)]
 #[test]
 fn without_file_descriptors_it_neither_ends_nor_spins() {
-    survival::no_file_descriptor_at_all(STAGE);
+    survival::no_file_descriptor_at_all(STAGE, 4);
 }
 
 mod the_client {

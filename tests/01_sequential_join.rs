@@ -129,7 +129,7 @@ fn salir_hangs_up() {
 #[cfg(unix)]
 #[test]
 fn without_file_descriptors_it_neither_ends_nor_spins() {
-    survival::no_file_descriptor_at_all(STAGE);
+    survival::no_file_descriptor_at_all(STAGE, 4);
 }
 
 #[test]

@@ -206,7 +206,7 @@ fn is_served(server: &Server, client: &mut Client, text: &str) {
 #[cfg(unix)]
 #[test]
 fn without_file_descriptors_it_neither_ends_nor_spins() {
-    survival::no_file_descriptor_at_all(STAGE);
+    survival::no_file_descriptor_at_all(STAGE, 4);
 }
 
 #[cfg(unix)]

@@ -5,13 +5,13 @@ mod common;
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, TryLockError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use common::wrong::{Hosted, refused};
-use common::{Client, Server, has_words, survival};
+use common::{Client, Server, everybody_speaks_at_once, has_words, lazy, survival};
 
 const STAGE: &str = "03_broadcast";
 
@@ -298,10 +298,8 @@ fn rubbish_from_one_client_does_not_disturb_the_others() {
 
 #[test]
 fn fifty_clients_hear_each_line_once_and_in_order() {
-    const CLIENTS: usize = 50;
-    const LINES: usize = 5;
     let server = Server::start(STAGE);
-    let mut clients: Vec<_> = (0..CLIENTS)
+    let mut clients: Vec<_> = (0..50)
         .map(|n| server.client(&format!("client {n}")))
         .collect();
     server.roll_call(&mut clients);
@@ -309,40 +307,7 @@ fn fifty_clients_hear_each_line_once_and_in_order() {
         "two threads write or change the list at the same time, or lines overtake each \
          other on their way",
     );
-    thread::scope(|scope| {
-        for (speaker, client) in clients.iter_mut().enumerate() {
-            scope.spawn(move || {
-                for line in 0..LINES {
-                    client.says(&format!("speaker {speaker} line {line}"));
-                }
-            });
-        }
-    });
-    for (listener, client) in clients.iter_mut().enumerate() {
-        // Which speaker comes next is open; which of her lines, is not.
-        let mut next = [0; CLIENTS];
-        for _ in 0..(CLIENTS - 1) * LINES {
-            let line = client.hears("speaker");
-            let words: Vec<_> = line.split_whitespace().collect();
-            let [.., "speaker", speaker, "line", number] = words[..] else {
-                server.fail(format!("Client {listener} heard a damaged line: {line:?}."));
-            };
-            let speaker: usize = speaker.parse().unwrap();
-            if number != next[speaker].to_string() || speaker == listener {
-                server.fail(format!(
-                    "Client {listener} heard {line:?} when line {} of that speaker was next.",
-                    next[speaker]
-                ));
-            }
-            next[speaker] += 1;
-        }
-    }
-    // Nothing came twice: the next is the last.
-    let (first, others) = clients.split_first_mut().unwrap();
-    first.says("that was all");
-    for client in others {
-        client.hears("that was all");
-    }
+    everybody_speaks_at_once(&server, &mut clients, 5);
 }
 
 /// A line from this client is heard by another one.
@@ -354,7 +319,7 @@ fn is_served(server: &Server, client: &mut Client, text: &str) {
 #[cfg(unix)]
 #[test]
 fn without_file_descriptors_it_neither_ends_nor_spins() {
-    survival::no_file_descriptor_at_all(STAGE);
+    survival::no_file_descriptor_at_all(STAGE, 4);
 }
 
 #[cfg(unix)]
@@ -398,36 +363,9 @@ fn still_broken_one_client_that_never_reads_stops_the_room() {
     let Some(server) = Server::ours(STAGE) else {
         return;
     };
-    let lazy = server.client_with_buffer("somebody lazy", 1024);
-    let mut lazy = lazy.stream().try_clone().unwrap();
-    server.shows("connected");
-    let [ana, mut beto] = server.room(["ana", "beto"]);
-
-    // Ana speaks until the room has stopped; then she ends with a last line.
-    let stopped = Arc::new(AtomicBool::new(false));
-    let has_stopped = Arc::clone(&stopped);
-    let mut speaking = ana.stream().try_clone().unwrap();
-    let speaker = thread::spawn(move || {
-        let line = format!("{}\n", "x".repeat(16 * 1024));
-        while !has_stopped.load(Ordering::Relaxed) {
-            speaking.write_all(line.as_bytes()).unwrap();
-        }
-        speaking.write_all(b"at last\n").unwrap();
-    });
-    // Beto reads all that comes, until nothing does. Were the server not broken, this
-    // would go on for ever; so there is an end to it.
-    let deadline = Instant::now() + common::patience();
-    while beto.hears_any(Duration::from_millis(500)).is_some() {
-        assert!(Instant::now() < deadline, "the room has not stopped");
-    }
-    stopped.store(true, Ordering::Relaxed);
-    beto.has_heard_nothing();
-
-    // As soon as the lazy one reads, everything moves again.
-    thread::spawn(move || io::copy(&mut lazy, &mut io::sink()));
-    let heard = beto.hears_within("at last", common::patience());
-    assert!(heard, "the room should have gone on");
-    speaker.join().unwrap();
+    let lazy = lazy::client(&server);
+    let [ana, beto] = server.room(["ana", "beto"]);
+    lazy::stops_the_room(lazy, &ana, beto);
 }
 
 #[test]

@@ -133,6 +133,20 @@ impl Client {
         line
     }
 
+    /// As [`hears`](Client::hears), and the line says before it whose it is.
+    #[track_caller]
+    pub fn hears_from(&mut self, name: &str, text: &str) -> String {
+        let line = self.hears(text);
+        let before = line.rfind(text).unwrap_or_default();
+        if !has_words(&line[..before], name) {
+            let line = shortened(&line);
+            self.fail(format!(
+                "heard {line:?}, which does not tell that {name} said it."
+            ));
+        }
+        line
+    }
+
     /// As [`hears`](Client::hears), for one of several texts.
     #[track_caller]
     pub fn hears_either(&mut self, texts: &[&str]) -> String {
@@ -145,6 +159,19 @@ impl Client {
                 self.missed(&format!("one of {texts:?}"), Came::Line(line.into()))
             }
             came => self.missed(&format!("one of {texts:?}"), came),
+        }
+    }
+
+    /// The server refuses a name, by a line that begins with `! `. A greeting may come
+    /// before it.
+    #[track_caller]
+    pub fn is_refused(&mut self) {
+        loop {
+            match self.next(self.patience) {
+                Came::Line(line) if line.starts_with(b"! ") => return,
+                Came::Line(line) if self.said.len() < 2 && !line.starts_with(b"* ") => {}
+                came => self.missed("a refusal, which begins with \"! \"", came),
+            }
         }
     }
 
@@ -226,6 +253,16 @@ impl Client {
                     .step(format!("{} heard the end of the stream", self.name));
             }
             came => self.missed("the end of the stream", came),
+        }
+    }
+
+    /// The connection ends, in whatever way, and nothing comes before it does.
+    #[track_caller]
+    pub fn is_cut_off(&mut self) {
+        match self.next(self.patience) {
+            Came::End(rest) if rest.is_empty() => {}
+            Came::Lost(_) => {}
+            came => self.missed("nothing but the end", came),
         }
     }
 

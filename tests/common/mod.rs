@@ -28,16 +28,19 @@ use std::env;
 use std::time::Duration;
 
 mod client;
+pub mod contract;
+pub mod lazy;
 mod program;
 mod server;
 mod story;
 pub mod survival;
 pub mod transcript;
 pub mod wrong;
+pub mod wrong_chat;
 
 pub use client::{Client, has_words, pause};
 pub use program::{Program, example};
-pub use server::{Server, applies_to_ours_only, free_port};
+pub use server::{Server, applies_to_ours_only, everybody_speaks_at_once, free_port};
 
 thread_local! {
     /// How long this test waits for what should come: `STAGE_PATIENCE_SECS`, for a slow

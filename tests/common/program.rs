@@ -118,13 +118,24 @@ impl Program {
         }
     }
 
+    /// Interrupts it, as Ctrl-C does.
+    #[cfg(unix)]
+    pub fn interrupt(&self) -> io::Result<()> {
+        self.signal("INT")
+    }
+
+    #[cfg(unix)]
+    fn signal(&self, name: &str) -> io::Result<()> {
+        let group = format!("-{}", self.id());
+        let mut kill = Command::new("kill");
+        kill.args(["-s", name, "--", &group]).status().map(drop)
+    }
+
     /// Suspends it, as Ctrl-Z does, and waits until it has stopped: until then it may
     /// still read.
     #[cfg(unix)]
     pub fn suspend(&self) -> io::Result<()> {
-        let group = format!("-{}", self.id());
-        let mut kill = Command::new("kill");
-        kill.args(["-s", "STOP", "--", &group]).status()?;
+        self.signal("STOP")?;
         let mut ps = Command::new("ps");
         ps.args(["-o", "stat=", "-p", &self.id().to_string()]);
         while !ps.output()?.stdout.starts_with(b"T") {

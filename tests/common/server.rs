@@ -230,6 +230,29 @@ impl Server {
         clients
     }
 
+    /// Clients of a chat, each in the room under its name, who hear each other.
+    #[track_caller]
+    pub fn chat<const N: usize>(&self, names: [&str; N]) -> [Client; N] {
+        let mut clients = names.map(|name| {
+            let mut client = self.client(name);
+            client.says(name);
+            client
+        });
+        // A server that takes a packet for the name is told so by the test about that;
+        // for all the others, this keeps the name in a packet of its own.
+        thread::park_timeout(Duration::from_millis(10));
+        self.roll_call(&mut clients);
+        // The last one answers, so that everybody is past the welcomes and the joinings.
+        let (last, others) = clients.split_last_mut().expect("two at least");
+        last.says("all are here");
+        for other in others {
+            if !other.hears_within("all are here", patience()) {
+                other.fail(format!("does not hear {}.", last.name()));
+            }
+        }
+        clients
+    }
+
     /// As in [`room`](Server::room), for clients already connected.
     #[track_caller]
     pub fn roll_call(&self, clients: &mut [Client]) {
@@ -264,6 +287,44 @@ impl Server {
         };
         if !typed {
             self.story.step("(the server did not take that line)");
+        }
+    }
+
+    /// The operator presses Ctrl-C at the server.
+    #[cfg(unix)]
+    pub fn is_interrupted(&self) {
+        self.story.step("the operator pressed Ctrl-C");
+        match &*self.operator() {
+            Operator::Of(program) => program.interrupt().unwrap(),
+            // A wrong server inside the test has no signals: it is typed to it.
+            Operator::Hosted(keyboard) => drop(keyboard.send("^C".into())),
+        }
+    }
+
+    /// The server ends by itself, with exit status 0, within that time.
+    #[track_caller]
+    pub fn ends_within(&self, time: Duration) {
+        if let Operator::Of(program) = &*self.operator() {
+            match program.wait(time) {
+                Some(status) if status.success() => {}
+                Some(status) => self.story.fail(format!("The server ended with {status}.")),
+                None => self
+                    .story
+                    .fail(format!("The server has not ended within {time:?}.")),
+            }
+        }
+    }
+
+    /// The server ends by itself, with this exit status.
+    #[track_caller]
+    pub fn ended_with(&self, code: i32) {
+        if let Operator::Of(program) = &*self.operator() {
+            let status = program.wait(patience());
+            if status.and_then(|status| status.code()) != Some(code) {
+                self.story.fail(format!(
+                    "The server should have ended with status {code}, but: {status:?}."
+                ));
+            }
         }
     }
 
@@ -382,5 +443,46 @@ pub fn free_port() -> (u16, UdpSocket) {
         if let Ok(reservation) = UdpSocket::bind(("0.0.0.0", port)) {
             return (port, reservation);
         }
+    }
+}
+
+/// Everybody says so many lines at the same time, and everybody else hears each of them
+/// once, those of one speaker in their order.
+#[track_caller]
+pub fn everybody_speaks_at_once(server: &Server, clients: &mut [Client], lines: usize) {
+    let count = clients.len();
+    thread::scope(|scope| {
+        for (speaker, client) in clients.iter_mut().enumerate() {
+            scope.spawn(move || {
+                for line in 0..lines {
+                    client.says(&format!("speaker {speaker} line {line}"));
+                }
+            });
+        }
+    });
+    for (listener, client) in clients.iter_mut().enumerate() {
+        // Which speaker comes next is open; which of her lines, is not.
+        let mut next = vec![0; count];
+        for _ in 0..(count - 1) * lines {
+            let line = client.hears("speaker");
+            let words: Vec<_> = line.split_whitespace().collect();
+            let [.., "speaker", speaker, "line", number] = words[..] else {
+                server.fail(format!("Client {listener} heard a damaged line: {line:?}."));
+            };
+            let speaker: usize = speaker.parse().unwrap();
+            if number != next[speaker].to_string() || speaker == listener {
+                server.fail(format!(
+                    "Client {listener} heard {line:?} when line {} of that speaker was next.",
+                    next[speaker]
+                ));
+            }
+            next[speaker] += 1;
+        }
+    }
+    // Nothing came twice: the next is the last.
+    let (first, others) = clients.split_first_mut().unwrap();
+    first.says("that was all");
+    for client in others {
+        client.hears("that was all");
     }
 }

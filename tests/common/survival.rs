@@ -6,7 +6,6 @@ use std::process::Command;
 #[cfg(unix)]
 use std::time::{Duration, Instant};
 
-#[cfg(unix)]
 use super::{Server, applies_to_ours_only, example};
 
 /// How to see that a client is served: it says the text, and then?
@@ -27,13 +26,13 @@ fn limited(stage: &str, limit: &str) -> Server {
 /// the system refuses again and again, and a server that tries again at once complains
 /// four times in no time; one that pauses for 100 ms takes at least 300.
 #[cfg(unix)]
-pub fn no_file_descriptor_at_all(stage: &str) {
+pub fn no_file_descriptor_at_all(stage: &str, of_its_own: usize) {
     if !applies_to_ours_only() {
         return;
     }
-    // Input, output, errors, and the listener: that makes four.
+    // Taken by the server itself: input, output, errors, the listener, …
     let start = Instant::now();
-    let server = limited(stage, "ulimit -n 4");
+    let server = limited(stage, &format!("ulimit -n {of_its_own}"));
     let _waiting = server.client("ana");
     for _ in 0..4 {
         server.shows("cannot accept a client");
@@ -94,4 +93,26 @@ fn out_of_something(stage: &str, limit: &str, refusal: &str, is_served: IsServed
             server.fail("Nobody is served any more, although everybody else has left.");
         }
     }
+}
+
+/// A panic in the thread of one client, with the room locked (from stage 04 on): she is
+/// let go, the others hear of it once, and the room goes on.
+pub fn a_panic(stage: &str) {
+    let mut command = example(&format!("{stage}_server"));
+    command.env("STAGE_PANIC_ON", "boom");
+    let server = Server::example(stage, command);
+    let [mut ana, mut beto, mut carla] = server.chat(["ana", "beto", "carla"]);
+    // The thread panics with the room locked, so the lock is poisoned as well.
+    carla.says("boom");
+    server.shows("told to panic");
+    ana.hears("* carla left");
+    beto.hears("* carla left");
+    carla.is_let_go();
+    // The room goes on, and carla may come back.
+    ana.says("what was that?");
+    beto.hears_from("ana", "what was that?");
+    let mut carla = server.client("carla");
+    carla.says("carla");
+    ana.hears("carla");
+    beto.hears("carla");
 }

@@ -12,7 +12,7 @@
 //! In front of the bar stands the terminal; after it, from top to bottom in time,
 //!
 //! - `$ COMMAND`: typed at the shell; a command before it must have ended;
-//! - `> TEXT`: typed into the running program;
+//! - `> TEXT`, or `your name> TEXT`: typed into the running program, at its prompt;
 //! - `^D`: the end of its input; `^C`: the program is ended; `^Z`: it is suspended, and
 //!   `$ kill -9 %1` ends it then;
 //! - anything else: the next line that the terminal shows, with `[..]` for what
@@ -86,15 +86,23 @@ impl Terminal {
         match text {
             "^C" => {
                 // Whatever is to be shown before comes soon, and must be in the text.
-                program.output().line(self.seen, Instant::now() + QUIET);
+                if let Some(line) = program.output().line(self.seen, Instant::now() + QUIET) {
+                    return Err(format!("the transcript leaves out: {line:?}"));
+                }
+                #[cfg(unix)]
+                program.interrupt().map_err(|error| error.to_string())?;
+                #[cfg(windows)]
                 program.kill();
-                self.has_shown_all()?;
             }
             "^D" => program.ends_input(),
             #[cfg(unix)]
             "^Z" => program.suspend().map_err(|error| error.to_string())?,
             "[...]" => self.skips = true,
-            _ => match text.strip_prefix('>') {
+            _ => match text
+                .strip_prefix("your name")
+                .unwrap_or(text)
+                .strip_prefix('>')
+            {
                 Some(typed) => program
                     .types(typed.strip_prefix(' ').unwrap_or(typed))
                     .map_err(|error| format!("the program does not take it: {error}"))?,
@@ -165,9 +173,13 @@ fn shell(command: &str, port: &str) -> Command {
     shell
 }
 
-/// Whether a transcript can be run on this system: pipes and jobs need a Unix shell.
+/// Whether a transcript can be run on this system: pipes, jobs and variables need a
+/// Unix shell.
 pub fn applies(transcript: &str) -> bool {
-    !cfg!(windows) || ![" | ", "^Z"].iter().any(|text| transcript.contains(text))
+    !cfg!(windows)
+        || ![" | ", "^Z", "$ STAGE_"]
+            .iter()
+            .any(|text| transcript.contains(text))
 }
 
 /// Whether the line is what is expected, where `[..]` stands for any text.

@@ -1,0 +1,234 @@
+//! Stage 06, shutdown: an orderly end, by a deadline.
+//!
+//! Run it:  cargo run --example 06_shutdown_server
+//! Read:    lessons/06_shutdown.md
+//! New:     Ctrl-C stops accepting, tells everybody, writes what is in the outboxes, and
+//!          joins every thread; whoever holds it up is cut off when the grace is over.
+//! Broken:  it believes everything that a client sends.
+
+use std::collections::HashMap;
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use clap::Parser;
+use socket_stages::cli;
+use socket_stages::room::{Id, Leaving, Line, Outcome, Room};
+
+/// A chat: the first line that a client sends is its name.
+#[derive(Parser)]
+#[command(version, after_help = cli::SERVER_HELP)]
+struct Args {
+    #[command(flatten)]
+    listen: cli::Listen,
+
+    /// Seconds that clients have, after Ctrl-C, to read what is still due
+    #[arg(long, value_name = "SECS", default_value_t = 2.0, value_parser = cli::seconds)]
+    grace: f64,
+}
+
+/// How many lines may wait for a client before it is put out.
+const OUTBOX: usize = 512;
+
+/// The room, and each client's outbox and connection. One lock protects both and, with
+/// them, the order: one line goes to everybody before the next one does.
+#[derive(Default)]
+struct Chat {
+    closing: bool,
+    room: Room,
+    clients: HashMap<Id, (SyncSender<Line>, Arc<TcpStream>)>,
+}
+
+fn main() -> Result<(), cli::Failure> {
+    let args = Args::parse();
+    let listener = cli::bind(&args.listen)?;
+    let chat = Arc::new(Mutex::new(Chat::default()));
+    let (alive, all_ended) = mpsc::channel::<()>();
+    let mut clients: Vec<(JoinHandle<()>, Weak<TcpStream>)> = Vec::new();
+
+    // Ctrl-C closes the chat, and wakes us from `accept` by a connection. For that it
+    // keeps a descriptor in reserve: at that moment there may be no other.
+    let (closing, address) = (Arc::clone(&chat), listener.local_addr()?);
+    let reserve = listener.try_clone()?;
+    cli::on_interrupt(move || {
+        lock(&closing).close();
+        drop(reserve);
+        cli::knock(address);
+    })?;
+
+    for id in 1.. {
+        // 1. Wait for a client, or for the end.
+        let accepted = listener.accept();
+        if lock(&chat).closing {
+            break;
+        }
+        let (stream, address) = match accepted {
+            Ok(client) => client,
+            Err(error) => {
+                println!("cannot accept a client: {error}");
+                thread::sleep(Duration::from_millis(100)); // do not spin
+                continue;
+            }
+        };
+
+        // 2. Give it a thread of its own, which shares the room.
+        let (chat, alive) = (Arc::clone(&chat), Sender::clone(&alive));
+        let stream = Arc::new(stream);
+        let connection = Arc::downgrade(&stream);
+        let client = thread::Builder::new().name("client".into()).spawn(move || {
+            let _alive = alive; // dropped when the thread ends, in whatever way
+            match serve(&stream, address, id, &chat) {
+                Ok(()) => println!("{address} left"),
+                Err(error) => println!("{address} left: {error}"),
+            }
+        });
+        // 3. Nobody joins it before the end: back to `accept` at once.
+        clients.retain(|(client, _)| !client.is_finished());
+        match client {
+            Ok(client) => clients.push((client, connection)),
+            // No thread, and the connection was dropped with the closure.
+            Err(error) => println!("{address} turned away: {error}"),
+        }
+    }
+
+    // 4. Wait until each client's thread has dropped its `alive`: then `recv` fails. Who
+    //    is still there when the grace is over is cut off.
+    drop((listener, alive));
+    let grace = Duration::from_secs_f64(args.grace);
+    if all_ended.recv_timeout(grace) == Err(RecvTimeoutError::Timeout) {
+        let connections = clients.iter().filter_map(|(_, stream)| stream.upgrade());
+        connections.for_each(|stream| drop(stream.shutdown(Shutdown::Both)));
+    }
+    for (client, _) in clients {
+        let _ = client.join(); // its panic, if any, has been printed
+    }
+    let _ = writeln!(io::stdout(), "closed"); // if nobody looks, that is no failure
+    Ok(())
+}
+
+/// Serves one client with two threads, and waits for both.
+fn serve(
+    me: &Arc<TcpStream>,
+    address: SocketAddr,
+    id: Id,
+    chat: &Arc<Mutex<Chat>>,
+) -> io::Result<()> {
+    // Each line leaves at once, without waiting for acknowledgements (lesson 03).
+    me.set_nodelay(true)?;
+    let (outbox, lines) = mpsc::sync_channel(OUTBOX);
+    let (stream, shared) = (Arc::clone(me), Arc::clone(chat));
+    let writer = thread::Builder::new()
+        .name("writer".into())
+        .spawn(move || write_lines(&stream, &lines, &shared))?;
+
+    let result = read_lines(me, address, id, chat, outbox);
+    // 5. The client has left the room, so its outbox is gone: the writer ends as soon as
+    //    what was in it is written.
+    let _ = writer.join();
+    result
+}
+
+/// Brings a client into the room, passes on its lines, and takes it out again.
+fn read_lines(
+    me: &Arc<TcpStream>,
+    address: SocketAddr,
+    id: Id,
+    chat: &Mutex<Chat>,
+    outbox: SyncSender<Line>,
+) -> io::Result<()> {
+    if !lock(chat).arrive(id, outbox, me) {
+        return Ok(()); // too late: the server is closing
+    }
+    // 6. From here on a `?` does no harm, nor does a panic: the guard is dropped.
+    let _guard = Presence { id, chat };
+    println!("{address} connected");
+    for line in BufReader::new(me.as_ref()).lines() {
+        let line = line?;
+        let mut chat = lock(chat);
+        cli::panic_if_told(&line); // a drill: see the lesson
+        let outcome = chat.room.hear(id, &line);
+        chat.send(id, &outcome);
+    }
+    Ok(())
+}
+
+/// Somebody's being here. When it is dropped, in whatever way the thread ends, the
+/// client leaves, and the others are told once.
+struct Presence<'a> {
+    id: Id,
+    chat: &'a Mutex<Chat>,
+}
+
+impl Drop for Presence<'_> {
+    fn drop(&mut self) {
+        let mut chat = lock(self.chat);
+        let outcome = chat.room.leave(self.id, Leaving::Left);
+        chat.send(self.id, &outcome);
+        chat.clients.remove(&self.id);
+    }
+}
+
+/// Waits for the lock. A thread that panicked while it held it has "poisoned" it; but
+/// the room is changed in one go, before anything is sent, so it is in order.
+fn lock(chat: &Mutex<Chat>) -> MutexGuard<'_, Chat> {
+    chat.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Chat {
+    /// False when the server is closing.
+    fn arrive(&mut self, id: Id, outbox: SyncSender<Line>, stream: &Arc<TcpStream>) -> bool {
+        if !self.closing {
+            self.room.arrive(id);
+            self.clients.insert(id, (outbox, Arc::clone(stream)));
+        }
+        !self.closing
+    }
+
+    /// Nothing is accepted any more. Without its outbox each writer ends, as soon as all
+    /// that was in it is written.
+    fn close(&mut self) {
+        self.closing = true;
+        self.clients.clear();
+    }
+
+    /// Puts what the room has answered to what this client did into the outboxes, and
+    /// waits for nobody: whoever's outbox is full is put out.
+    fn send(&mut self, id: Id, outcome: &Outcome) {
+        let mut too_slow = Vec::new();
+        for (receiver, line) in self.room.deliveries(id, outcome) {
+            let outbox = self.clients.get(&receiver).map(|(outbox, _)| outbox);
+            match outbox.map(|outbox| outbox.try_send(Line::clone(line))) {
+                Some(Err(TrySendError::Full(_))) => too_slow.push(receiver),
+                // Of one whose writer has ended, the reader sees the end as well.
+                Some(Ok(()) | Err(TrySendError::Disconnected(_))) | None => {}
+            }
+        }
+        for id in too_slow {
+            if let Some((_, stream)) = self.clients.remove(&id) {
+                let _ = stream.shutdown(Shutdown::Both); // an error: it has gone already
+            }
+            let outcome = self.room.leave(id, Leaving::TooSlow);
+            self.send(id, &outcome);
+        }
+    }
+}
+
+/// Waits for a line, and writes it with all the others that have gathered meanwhile.
+/// Ends when the outbox is gone and all that was in it has been written.
+fn write_lines(mut stream: &TcpStream, outbox: &Receiver<Line>, chat: &Mutex<Chat>) {
+    while let Ok(first) = outbox.recv() {
+        let mut gathered = String::from(&*first);
+        outbox.try_iter().for_each(|line| gathered += &line);
+        if stream.write_all(gathered.as_bytes()).is_err() {
+            return; // the reader sees the end of the connection as well, and leaves
+        }
+    }
+    if lock(chat).closing {
+        let _ = stream.write_all(b"* the server is closing\n"); // an error: as above
+    }
+    // Half-close: a client that sees the end closes too, and then the reader ends.
+    let _ = stream.shutdown(Shutdown::Write);
+}

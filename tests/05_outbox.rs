@@ -1,0 +1,138 @@
+//! Stage 05: what `examples/05_outbox_server.rs` promises, and what is still broken.
+//! `lessons/05_outbox.md` explains.
+
+mod common;
+
+use std::io::Write;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Instant;
+
+use common::wrong::{Hosted, refused};
+use common::wrong_chat::{Fault, serve};
+use common::{Server, applies_to_ours_only, example, lazy, patience, survival};
+
+const STAGE: &str = "05_outbox";
+
+common::contract::contract!();
+
+#[test]
+fn who_does_not_read_harms_nobody_else() {
+    let server = Server::start(STAGE);
+    lazy::is_put_out(&server);
+}
+
+#[test]
+fn who_half_closes_gets_what_is_due() {
+    lazy::gets_what_is_due(&Server::start(STAGE));
+}
+
+#[test]
+fn the_others_hear_why() {
+    let Some(server) = Server::ours(STAGE) else {
+        return;
+    };
+    assert_eq!(lazy::is_put_out(&server), "* sleeper was too slow and left");
+}
+
+#[test]
+fn a_panic_in_one_thread_lets_its_client_go_and_nobody_else() {
+    if !applies_to_ours_only() {
+        return;
+    }
+    survival::a_panic(STAGE);
+}
+
+#[cfg(unix)]
+#[test]
+fn without_file_descriptors_it_neither_ends_nor_spins() {
+    survival::no_file_descriptor_at_all(STAGE, 4);
+}
+
+/// How many lines of a kibibyte each go to 20 readers in a second, with and without a
+/// client that never reads. Lesson 05 tells what came out; to repeat it:
+/// `cargo test --release --test 05_outbox measure -- --ignored --nocapture`
+#[test]
+#[ignore = "a measurement, which takes a few seconds"]
+fn measure_what_one_sleeper_costs_the_others() {
+    for round in 1..=3 {
+        let without = deliveries_per_second(false);
+        let with = deliveries_per_second(true);
+        println!(
+            "round {round}: {without:.0} deliveries a second without a sleeper, {with:.0} with one: \
+             {:.0} %",
+            100.0 * with / without
+        );
+    }
+}
+
+fn deliveries_per_second(with_a_sleeper: bool) -> f64 {
+    const READERS: usize = 20;
+    const LINES: usize = 8000;
+    const UNDER_WAY: usize = 64;
+    let server = Server::start(STAGE);
+    let sleeper = with_a_sleeper.then(|| {
+        let mut sleeper = server.client_with_buffer("sleeper", 1024);
+        sleeper.says("sleeper");
+        sleeper
+    });
+    let mut clients: Vec<_> = (0..=READERS)
+        .map(|n| {
+            let mut client = server.client(&format!("reader{n}"));
+            client.says(&format!("reader{n}"));
+            client
+        })
+        .collect();
+    server.roll_call(&mut clients);
+    let line = format!("{}\n", "x".repeat(1023));
+    let (sender, readers) = clients.split_first_mut().unwrap();
+    let mut stream = sender.stream().try_clone().unwrap();
+    let start = Instant::now();
+    thread::scope(|scope| {
+        let (heard, progress) = mpsc::channel();
+        for reader in readers {
+            let heard = heard.clone();
+            scope.spawn(move || {
+                for n in 1..=LINES {
+                    while !reader.hears_any(patience()).unwrap().contains("xxx") {}
+                    if n % UNDER_WAY == 0 {
+                        heard.send(()).unwrap();
+                    }
+                }
+            });
+        }
+        for _ in 0..LINES / UNDER_WAY {
+            stream.write_all(line.repeat(UNDER_WAY).as_bytes()).unwrap();
+            progress.iter().take(READERS).for_each(drop);
+        }
+    });
+    let taken = start.elapsed();
+    drop(sleeper);
+    (READERS * LINES) as f64 / taken.as_secs_f64()
+}
+
+#[test]
+fn still_broken_the_end_of_the_server_cuts_everyone_off() {
+    if !applies_to_ours_only() {
+        return;
+    }
+    let server = Server::example(STAGE, example("05_outbox_server"));
+    let [mut ana, beto] = server.chat(["ana", "beto"]);
+    drop(server);
+    // No word of farewell.
+    ana.is_cut_off();
+    drop(beto);
+}
+
+#[test]
+fn wrong_servers_are_refused() {
+    /// Writes to each client while the room is locked, as stage 04 does.
+    fn one_sleeper_stops_all(hosted: Hosted) {
+        serve(hosted, Fault::None);
+    }
+
+    refused! {
+        one_sleeper_stops_all by who_does_not_read_harms_nobody_else:
+            "has to wait, and with the room locked";
+    }
+}

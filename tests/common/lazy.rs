@@ -1,0 +1,104 @@
+//! A client that never reads, and what becomes of a room with it.
+
+use std::io::{self, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::{Client, Server, has_words, patience};
+
+/// Connects, and reads nothing.
+pub fn client(server: &Server) -> TcpStream {
+    let lazy = server.client_with_buffer("somebody lazy", 1024);
+    server.shows("connected");
+    lazy.stream().try_clone().unwrap()
+}
+
+/// Ana speaks on and on, until nobody hears her any more; as soon as the lazy one reads,
+/// everything moves again.
+#[track_caller]
+pub fn stops_the_room(mut lazy: TcpStream, ana: &Client, mut beto: Client) {
+    let stopped = Arc::new(AtomicBool::new(false));
+    let has_stopped = Arc::clone(&stopped);
+    let mut speaking = ana.stream().try_clone().unwrap();
+    let speaker = thread::spawn(move || {
+        let line = format!("{}\n", "x".repeat(16 * 1024));
+        while !has_stopped.load(Ordering::Relaxed) {
+            speaking.write_all(line.as_bytes()).unwrap();
+        }
+        speaking.write_all(b"at last\n").unwrap();
+    });
+    // Were the server not broken, this would go on for ever; so there is an end to it.
+    let deadline = Instant::now() + patience();
+    while beto.hears_any(Duration::from_millis(500)).is_some() {
+        assert!(Instant::now() < deadline, "the room has not stopped");
+    }
+    stopped.store(true, Ordering::Relaxed);
+    beto.has_heard_nothing();
+
+    thread::spawn(move || io::copy(&mut lazy, &mut io::sink()));
+    let heard = beto.hears_within("at last", patience());
+    assert!(heard, "the room should have gone on");
+    speaker.join().unwrap();
+}
+
+/// Ana speaks until the one who never reads is put out, and beto hears everything.
+/// Returns how the others hear of it.
+#[track_caller]
+pub fn is_put_out(server: &Server) -> String {
+    let mut sleeper = server.client_with_buffer("sleeper", 1024);
+    sleeper.says("sleeper");
+    let [mut ana, mut beto] = server.chat(["ana", "beto"]);
+    server.likely_cause(
+        "whoever writes to a client that does not read has to wait, and with the room locked \
+         all the others wait as well",
+    );
+    // Far more than all buffers on the way to the sleeper can hold.
+    let mut announcements = Vec::new();
+    let text = "x".repeat(16 * 1024);
+    for n in 1000..2500 {
+        ana.says(&format!("{n} {text}"));
+        let mut heard = beto.hears_either(&[&n.to_string(), "sleeper"]);
+        if has_words(&heard, "sleeper") {
+            announcements.push(heard);
+            heard = beto.hears(&n.to_string());
+        }
+        if !has_words(&heard, &text) {
+            server.fail("Beto heard a line that was cut.");
+        }
+    }
+    let [announcement] = &announcements[..] else {
+        server.fail(format!(
+            "A client had 24 MB sent to it and read none, and what the others heard of its \
+             end is {announcements:?}."
+        ));
+    };
+    // She finds her connection closed, once she looks.
+    sleeper.is_let_go();
+    announcement.clone()
+}
+
+/// Carla reads late, and only after she has half-closed; nothing is lost for her.
+#[track_caller]
+pub fn gets_what_is_due(server: &Server) {
+    let mut carla = server.client_with_buffer("carla", 1024);
+    carla.says("carla");
+    let [mut ana, mut beto] = server.chat(["ana", "beto"]);
+    server.likely_cause("what waits for a client that has half-closed is thrown away");
+    let text = "x".repeat(16 * 1024);
+    for n in 100..500 {
+        ana.says(&format!("line {n} {text}"));
+        beto.hears_from("ana", &format!("line {n}"));
+    }
+    carla.half_closes();
+    beto.hears("carla");
+    if !carla.hears_within("line 100", patience()) {
+        server.fail("Carla should have heard \"line 100\".");
+    }
+    for n in 101..500 {
+        carla.hears_from("ana", &format!("line {n} {text}"));
+    }
+    carla.hears_the_end();
+}
