@@ -139,7 +139,6 @@ fn a_reset_ends_one_client_and_not_the_server() {
     beto.hears("I am still here");
 }
 
-#[cfg(unix)]
 #[test]
 fn without_file_descriptors_it_neither_ends_nor_spins() {
     survival::no_file_descriptor_at_all(STAGE, 4);

@@ -126,7 +126,6 @@ fn salir_hangs_up() {
     ana.hears_the_end();
 }
 
-#[cfg(unix)]
 #[test]
 fn without_file_descriptors_it_neither_ends_nor_spins() {
     survival::no_file_descriptor_at_all(STAGE, 4);

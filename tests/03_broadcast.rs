@@ -316,19 +316,16 @@ fn is_served(server: &Server, client: &mut Client, text: &str) {
     server.shows(&format!("[{}] {text}", client.address()));
 }
 
-#[cfg(unix)]
 #[test]
 fn without_file_descriptors_it_neither_ends_nor_spins() {
     survival::no_file_descriptor_at_all(STAGE, 4);
 }
 
-#[cfg(unix)]
 #[test]
 fn out_of_file_descriptors_it_goes_on_and_serves_again_later() {
     survival::out_of_file_descriptors(STAGE, is_served);
 }
 
-#[cfg(target_os = "linux")]
 #[test]
 fn without_a_thread_for_a_client_it_goes_on_and_serves_again_later() {
     survival::out_of_threads(STAGE, is_served);

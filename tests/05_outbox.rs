@@ -43,7 +43,6 @@ fn a_panic_in_one_thread_lets_its_client_go_and_nobody_else() {
     survival::a_panic(STAGE);
 }
 
-#[cfg(unix)]
 #[test]
 fn without_file_descriptors_it_neither_ends_nor_spins() {
     survival::no_file_descriptor_at_all(STAGE, 4);

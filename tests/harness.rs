@@ -6,9 +6,8 @@ mod common;
 use std::net::TcpStream;
 use std::panic;
 use std::process::{Command, Output};
-use std::time::Instant;
 
-use common::{Server, example, patience};
+use common::{Server, example};
 
 /// What the learner is told about a command that cannot be used.
 fn complaint(template: &str) -> String {
@@ -102,9 +101,12 @@ fn nothing_outlives_its_parent() {
     let address = server.address();
     drop(server);
     // The shell's child has been killed, and ends as soon as the system gets to it.
-    let deadline = Instant::now() + patience();
+    let deadline = std::time::Instant::now() + common::patience();
     while TcpStream::connect(address).is_ok() {
-        assert!(Instant::now() < deadline, "the server outlives its shell");
+        assert!(
+            std::time::Instant::now() < deadline,
+            "the server outlives its shell"
+        );
     }
 }
 

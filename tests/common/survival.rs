@@ -1,19 +1,23 @@
 //! What any server survives, whatever it does for its clients; one line per stage
 //! runs each of these.
 
-#[cfg(unix)]
 use std::process::Command;
-#[cfg(unix)]
 use std::time::{Duration, Instant};
 
 use super::{Server, applies_to_ours_only, example};
 
 /// How to see that a client is served: it says the text, and then?
-#[cfg(unix)]
 pub type IsServed = fn(&Server, &mut super::Client, &str);
 
+/// Whether a shell can limit what a program gets: not on Windows.
+fn has_limits() -> bool {
+    if cfg!(windows) {
+        eprintln!("does not run: this system has no `ulimit`");
+    }
+    !cfg!(windows)
+}
+
 /// Our example, started by a shell that first runs `limit`.
-#[cfg(unix)]
 fn limited(stage: &str, limit: &str) -> Server {
     let program = example(&format!("{stage}_server"));
     let mut shell = Command::new("sh");
@@ -25,9 +29,8 @@ fn limited(stage: &str, limit: &str) -> Server {
 /// With not even one file descriptor for a client, the server neither ends nor spins:
 /// the system refuses again and again, and a server that tries again at once complains
 /// four times in no time; one that pauses for 100 ms takes at least 300.
-#[cfg(unix)]
 pub fn no_file_descriptor_at_all(stage: &str, of_its_own: usize) {
-    if !applies_to_ours_only() {
+    if !(has_limits() && applies_to_ours_only()) {
         return;
     }
     // Taken by the server itself: input, output, errors, the listener, …
@@ -48,24 +51,24 @@ pub fn no_file_descriptor_at_all(stage: &str, of_its_own: usize) {
 
 /// Out of file descriptors, the server serves those who are in, and new ones when some
 /// have left.
-#[cfg(unix)]
 pub fn out_of_file_descriptors(stage: &str, is_served: IsServed) {
     out_of_something(stage, "ulimit -n 12", "Too many open files", is_served);
 }
 
 /// When no thread can be started, the client is turned away, and the server serves
 /// those who are in, and new ones when some have left.
-#[cfg(target_os = "linux")]
 pub fn out_of_threads(stage: &str, is_served: IsServed) {
+    if !cfg!(target_os = "linux") {
+        return eprintln!("does not run: this system does not limit the address space");
+    }
     // Stacks of 64 MiB fill an address space of 1 GiB soon. What is left is too little
     // for a stack and more than enough for everything else.
     let limit = "export RUST_MIN_STACK=67108864; ulimit -v 1048576";
     out_of_something(stage, limit, "turned away", is_served);
 }
 
-#[cfg(unix)]
 fn out_of_something(stage: &str, limit: &str, refusal: &str, is_served: IsServed) {
-    if !applies_to_ours_only() {
+    if !(has_limits() && applies_to_ours_only()) {
         return;
     }
     let server = limited(stage, limit);
