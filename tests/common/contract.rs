@@ -53,7 +53,10 @@ pub fn joining_is_announced_to_the_others(stage: &str) {
 pub fn a_line_reaches_everybody_else_with_its_speakers_name(stage: &str) {
     let server = Server::start(stage);
     let [mut ana, mut beto, mut carla] = server.chat(["ana", "beto", "carla"]);
-    server.likely_cause("a line goes to all the others, with the name of who said it");
+    server.likely_cause(
+        "a line goes to all the others as it was said, blanks and empty lines included, with \
+         the name of who said it",
+    );
     // Blanks and empty lines belong to what was said.
     for text in ["hola a todos", "", "  indented   and more "] {
         ana.says(text);
