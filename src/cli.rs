@@ -9,9 +9,14 @@ use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 
 use anyhow::{Context, anyhow};
+use socket2::SockRef;
 
 /// The port of every program that is told no other.
 pub const DEFAULT_PORT: u16 = 12345;
+
+/// How many connections may wait to be accepted (`man 2 listen`). `std` asks for 128; when
+/// more come at once, the system ignores the rest, and they try again after a second.
+const BACKLOG: i32 = 1024;
 
 /// The last paragraph of each server's `--help`.
 pub const SERVER_HELP: &str = "\
@@ -117,7 +122,7 @@ impl Connect {
     }
 }
 
-/// Binds, listens, and prints `listening on ADDRESS:PORT`, the one line that
+/// Binds, listens (with a longer queue than `std`'s), and prints `listening on ADDRESS:PORT`, the one line that
 /// people and tests wait for.
 ///
 /// # Errors
@@ -127,6 +132,8 @@ impl Connect {
 pub fn bind(listen: &Listen) -> anyhow::Result<TcpListener> {
     let listener = TcpListener::bind((listen.host.as_str(), listen.port))
         .map_err(|error| listen.explain(error))?;
+    // If the system refuses, the queue remains as short as std has made it.
+    let _ = SockRef::from(&listener).listen(BACKLOG);
     println!("listening on {}", listener.local_addr()?);
     Ok(listener)
 }

@@ -143,7 +143,10 @@ impl Room {
 /// What is wrong with a name, if anything is.
 fn check(name: &str) -> Option<String> {
     // Never repeat to a terminal what has been refused for a reason like these.
-    let not_plain = |c: char| c.is_whitespace() || c.is_control() || is_invisible(c);
+    let not_plain = |c: char| {
+        // U+FFFD stands where something else was: a byte that is no text, or worse.
+        c.is_whitespace() || c.is_control() || is_invisible(c) || c == char::REPLACEMENT_CHARACTER
+    };
     let why = match name.chars().count() {
         0 => "a name has at least one character".into(),
         count if count > MAX_NAME => format!("a name has at most {MAX_NAME} characters"),
@@ -274,6 +277,7 @@ mod tests {
             "bell\u{7}",
             "an\u{200b}a",
             "\u{202e}ana",
+            "an\u{fffd}a",
             "*",
             "*ana",
             "!",

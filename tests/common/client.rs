@@ -95,6 +95,28 @@ impl Client {
         }
     }
 
+    /// Sends these bytes so many times, or until the server takes no more: it may have
+    /// ended the connection, as it should.
+    pub fn sends_for_ever(&mut self, bytes: &[u8], times: usize) {
+        let text = String::from_utf8_lossy(bytes);
+        self.story.step(format!(
+            "{} sent the bytes {:?}, {times} times",
+            self.name,
+            shortened(&text)
+        ));
+        self.stream.set_write_timeout(Some(self.patience)).unwrap();
+        // Many at once, if they are small.
+        let gathered = bytes.repeat((64 * 1024 / bytes.len()).clamp(1, times));
+        let mut left = bytes.len() * times;
+        while left > 0 {
+            let part = &gathered[..left.min(gathered.len())];
+            if self.stream.write_all(part).is_err() {
+                return;
+            }
+            left -= part.len();
+        }
+    }
+
     /// Sends bytes in two packets, with a pause that gives the server time to read the
     /// first. A right server passes however long it is; the rounds' growing pauses leave
     /// a wrong one no luck.
@@ -173,6 +195,28 @@ impl Client {
                 came => self.missed("a refusal, which begins with \"! \"", came),
             }
         }
+    }
+
+    /// After whatever else, the server says by a line that begins with `! ` that this
+    /// went too far.
+    #[track_caller]
+    pub fn is_told_why(&mut self) -> String {
+        loop {
+            match self.next(self.patience) {
+                Came::Line(line) if line.starts_with(b"! ") => {
+                    return String::from_utf8_lossy(&line).into_owned();
+                }
+                Came::Line(_) => {}
+                came => self.missed("a refusal, which begins with \"! \"", came),
+            }
+        }
+    }
+
+    /// As [`is_told_why`](Client::is_told_why), and then the connection ends.
+    #[track_caller]
+    pub fn is_put_out(&mut self) {
+        self.is_told_why();
+        self.is_let_go();
     }
 
     /// What a wrong line looks like.

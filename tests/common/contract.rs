@@ -8,7 +8,7 @@ use super::{Client, Server, everybody_speaks_at_once, has_words, patience};
 /// Makes a test of each promise, for the stage in `STAGE`.
 macro_rules! contract {
     () => {
-        $crate::common::contract::contract! {
+        $crate::common::promises! { contract:
             joining_is_announced_to_the_others
             a_line_reaches_everybody_else_with_its_speakers_name
             nobody_hears_their_own_line
@@ -30,11 +30,6 @@ macro_rules! contract {
             a_reset_in_the_middle_of_a_burst_does_not_disturb_the_others
             rubbish_from_one_client_does_not_disturb_the_others
             fifty_clients_hear_each_line_once_and_in_order
-        }
-    };
-    ($($promise:ident)+) => {
-        mod contract {
-            $(#[test] pub fn $promise() { $crate::common::contract::$promise(super::STAGE); })+
         }
     };
 }

@@ -27,11 +27,25 @@ use std::cell::Cell;
 use std::env;
 use std::time::Duration;
 
+/// Makes a test, for the stage in `STAGE`, of each of these promises in a module of the
+/// harness.
+macro_rules! promises {
+    ($module:ident: $($promise:ident)+) => {
+        mod $module {
+            $(#[test] pub fn $promise() { $crate::common::$module::$promise(super::STAGE); })+
+        }
+    };
+}
+pub(crate) use promises;
+
 mod client;
 pub mod contract;
 pub mod lazy;
+pub mod limits;
 mod program;
 mod server;
+#[cfg(unix)]
+pub mod shutdown;
 mod story;
 pub mod survival;
 pub mod transcript;

@@ -61,6 +61,26 @@ impl Server {
         applies_to_ours_only().then(|| Self::example(stage, example(&format!("{stage}_server"))))
     }
 
+    /// As [`ours`](Server::ours), with these options.
+    #[track_caller]
+    pub fn ours_with(stage: &str, options: &[&str]) -> Option<Self> {
+        applies_to_ours_only().then(|| {
+            let mut command = example(&format!("{stage}_server"));
+            command.args(options);
+            Self::example(stage, command)
+        })
+    }
+
+    /// As [`start`](Server::start), for a scene that sends more and faster than a server
+    /// with limits (from stage 07 on) lets anybody: ours is given higher ones.
+    #[track_caller]
+    pub fn unhurried(stage: &str) -> Option<Self> {
+        match stage {
+            stage if stage < "07" => Some(Self::start(stage)),
+            _ => Self::ours_with(stage, &["--max-line", "65536", "--max-rate", "1000000"]),
+        }
+    }
+
     /// Starts our example by a command of the test's own, without its options.
     #[track_caller]
     pub fn example(stage: &str, mut command: Command) -> Self {
@@ -365,6 +385,34 @@ impl Server {
     /// How many lines the server has printed so far.
     pub fn lines_printed(&self) -> usize {
         self.output.lines().len()
+    }
+
+    /// How many of them have this text in them.
+    pub fn lines_with(&self, text: &str) -> usize {
+        let lines = self.output.lines();
+        lines.iter().filter(|line| line.contains(text)).count()
+    }
+
+    /// The memory that the process has in use (its resident set), in bytes.
+    pub fn memory(&self) -> u64 {
+        self.process(sysinfo::Process::memory)
+    }
+
+    /// The time that the process has spent on a processor.
+    pub fn cpu_time(&self) -> Duration {
+        Duration::from_millis(self.process(sysinfo::Process::accumulated_cpu_time))
+    }
+
+    /// How many threads the process has, where the system tells.
+    pub fn threads(&self) -> Option<usize> {
+        self.process(|process| Some(process.tasks()?.len() + 1))
+    }
+
+    fn process<T>(&self, look: impl Fn(&sysinfo::Process) -> T) -> T {
+        let id = sysinfo::Pid::from_u32(self.process_id());
+        let mut system = sysinfo::System::new();
+        system.refresh_processes(sysinfo::ProcessesToUpdate::Some(&[id]), true);
+        look(system.process(id).expect("it runs"))
     }
 
     /// The process under test; only a program has one.

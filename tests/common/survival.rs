@@ -18,7 +18,7 @@ fn has_limits() -> bool {
 }
 
 /// Our example, started by a shell that first runs `limit`.
-fn limited(stage: &str, limit: &str) -> Server {
+pub fn limited(stage: &str, limit: &str) -> Server {
     let program = example(&format!("{stage}_server"));
     let mut shell = Command::new("sh");
     shell.args(["-c", &format!("{limit}; exec \"$0\" \"$@\"")]);

@@ -1,0 +1,276 @@
+//! What a server does about hostile clients, from stage 07 on: each stage runs these by
+//! one line, `common::limits::limits!();`. Limits differ from server to server, so what
+//! is sent here goes beyond any that is sane; tests that need a certain limit give it to
+//! our own server.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::{Client, Server, has_words, patience, pause};
+
+/// Makes a test of each promise, for the stage in `STAGE`.
+macro_rules! limits {
+    () => {
+        $crate::common::promises! { limits:
+            an_endless_line_is_refused
+            an_endless_line_takes_no_memory
+            a_flood_is_stopped
+            bytes_that_are_not_text_are_replaced
+            no_control_character_reaches_another_terminal
+            a_client_too_many_is_told_and_may_come_back
+            a_crowd_is_turned_away
+            who_gives_no_name_is_put_out
+            who_says_nothing_is_put_out
+            the_log_tells_it_once
+        }
+    };
+}
+pub(crate) use limits;
+
+/// Somebody who will go beyond a limit, and is in the room.
+#[track_caller]
+fn rude(server: &Server, others: &mut [&mut Client]) -> Client {
+    let mut rude = server.client("rude");
+    rude.says("rude");
+    for other in others {
+        other.hears("rude");
+    }
+    rude
+}
+
+#[track_caller]
+fn chat_goes_on(ana: &mut Client, beto: &mut Client) {
+    ana.says("that was rude");
+    if !beto.hears_within("that was rude", patience()) {
+        beto.fail("does not hear ana any more.".into());
+    }
+    beto.says("forget it");
+    ana.hears_from("beto", "forget it");
+}
+
+pub fn an_endless_line_is_refused(stage: &str) {
+    let server = Server::start(stage);
+    let [mut ana, mut beto] = server.chat(["ana", "beto"]);
+    let mut rude = rude(&server, &mut [&mut ana, &mut beto]);
+    server.likely_cause("who reads until the line ends reads for ever, and keeps it all");
+    rude.sends_for_ever(&[b'x'; 1024], 32 * 1024);
+    rude.is_put_out();
+    ana.hears("rude");
+    beto.hears("rude");
+    chat_goes_on(&mut ana, &mut beto);
+}
+
+/// A gibibyte without an end of line, as fast as it goes.
+pub fn an_endless_line_takes_no_memory(stage: &str) {
+    let Some(server) = Server::ours(stage) else {
+        return;
+    };
+    let [mut ana, mut beto] = server.chat(["ana", "beto"]);
+    let mut rude = rude(&server, &mut [&mut ana, &mut beto]);
+    let before = server.memory();
+    rude.sends_for_ever(&[b'x'; 64 * 1024], 16 * 1024);
+    rude.is_put_out();
+    let grown = server.memory().saturating_sub(before);
+    if grown >= 1 << 20 {
+        server.fail(format!("Its memory has grown by {grown} bytes."));
+    }
+    ana.hears("rude");
+    beto.hears("rude");
+    chat_goes_on(&mut ana, &mut beto);
+}
+
+pub fn a_flood_is_stopped(stage: &str) {
+    const LINES: usize = 10_000;
+    let server = Server::start(stage);
+    let [mut ana, mut beto] = server.chat(["ana", "beto"]);
+    let mut rude = rude(&server, &mut [&mut ana, &mut beto]);
+    server.likely_cause("whoever is fast enough speaks for everybody");
+    rude.sends_for_ever(b"flood\n", LINES);
+    rude.is_told_why();
+    beto.says("is it over?");
+    let mut heard = 0;
+    while has_words(&ana.hears_either(&["flood", "rude", "over"]), "flood") {
+        heard += 1;
+    }
+    if heard >= LINES {
+        server.fail(format!("All {LINES} lines of the flood were passed on."));
+    }
+    beto.says("it is");
+    if !ana.hears_within("it is", patience()) {
+        ana.fail("does not hear beto any more.".into());
+    }
+}
+
+pub fn bytes_that_are_not_text_are_replaced(stage: &str) {
+    let server = Server::start(stage);
+    let [mut ana, mut beto] = server.chat(["ana", "beto"]);
+    server.likely_cause("a byte that is not UTF-8 is an error only if one makes it one");
+    ana.sends(b"ol\xe9, caf\xe9 \xff\n");
+    beto.hears_from("ana", "caf");
+    ana.says("in Latin-1, that was");
+    beto.hears_from("ana", "in Latin-1, that was");
+}
+
+pub fn no_control_character_reaches_another_terminal(stage: &str) {
+    let server = Server::start(stage);
+    let [mut ana, mut beto] = server.chat(["ana", "beto"]);
+    server.likely_cause("what one client sends, the terminal of another one obeys");
+    for code in [
+        "\u{1b}[2J",
+        "\u{7}",
+        "\r* beto left",
+        "\u{9b}2J",
+        "\u{8}\u{8}\u{8}",
+        "\0",
+    ] {
+        ana.says(&format!("look {code}"));
+        let line = beto.hears_from("ana", "look");
+        let line = line.strip_suffix('\r').unwrap_or(&line);
+        if line.contains(|c: char| c.is_control() && c != '\t') {
+            server.fail(format!("Beto's terminal has got {line:?}."));
+        }
+        // Nor as a name.
+        let mut rude = server.client("rude");
+        rude.says(&format!("rude{code}"));
+        rude.is_refused();
+    }
+}
+
+pub fn a_client_too_many_is_told_and_may_come_back(stage: &str) {
+    let Some(server) = Server::ours_with(stage, &["--max-clients", "3"]) else {
+        return;
+    };
+    let [mut ana, mut beto] = server.chat(["ana", "beto"]);
+    // Who has no name counts as well.
+    let nobody = server.client("nobody");
+    for _ in 0..3 {
+        let mut carla = server.client("carla");
+        assert_eq!(
+            carla.hears("!"),
+            "! there is no room for more: come back later"
+        );
+        carla.is_let_go();
+        server.shows("turned away: there is no room for more");
+    }
+    chat_goes_on(&mut ana, &mut beto);
+    nobody.leaves();
+    others_get_in(&server, &mut ana, &mut beto);
+}
+
+/// Many more connections than clients may be: by its own limit, and by the system's.
+pub fn a_crowd_is_turned_away(stage: &str) {
+    let Some(server) = Server::ours_with(stage, &["--max-clients", "20"]) else {
+        return;
+    };
+    crowd(&server, 300, 20);
+    if cfg!(unix) {
+        let server = super::survival::limited(stage, "ulimit -n 64");
+        server.shows("room for 48 clients: the system grants 64 open files");
+        crowd(&server, 300, 48);
+    }
+}
+
+/// As many come, of whom only so many may be in, ana and beto among them. All others are
+/// told at once; the chat goes on, and is open to others when the crowd has left.
+#[track_caller]
+pub fn crowd(server: &Server, count: usize, room_for: usize) {
+    let [mut ana, mut beto] = server.chat(["ana", "beto"]);
+    let mut crowd: Vec<_> = (0..count).map(|_| server.client("one of many")).collect();
+    // They are answered in their order: the last one is told, so all have been.
+    let (last, others) = crowd.split_last_mut().unwrap();
+    last.is_put_out();
+    let mut waiting = 0;
+    for client in others {
+        match client.hears_any(Duration::from_millis(1)) {
+            Some(line) => assert!(line.starts_with("! there is no room"), "{line:?}"),
+            None => waiting += 1,
+        }
+    }
+    assert_eq!(waiting + 2, room_for, "so many were let in");
+    chat_goes_on(&mut ana, &mut beto);
+    drop(crowd);
+    others_get_in(server, &mut ana, &mut beto);
+}
+
+/// Carla may join, as soon as those who have left are gone.
+#[track_caller]
+fn others_get_in(server: &Server, ana: &mut Client, beto: &mut Client) {
+    let joins = |mut carla: Client| {
+        carla.says("carla");
+        let answer = carla.hears_any(patience());
+        answer.is_some_and(|line| line.starts_with("* welcome"))
+    };
+    let deadline = Instant::now() + patience();
+    while !joins(server.client("carla")) {
+        assert!(Instant::now() < deadline, "nobody gets in any more");
+    }
+    for client in [&mut *ana, &mut *beto] {
+        client.hears("carla"); // joined
+        client.hears("carla"); // left
+    }
+    chat_goes_on(ana, beto);
+}
+
+pub fn who_gives_no_name_is_put_out(stage: &str) {
+    let Some(server) = Server::ours_with(stage, &["--name-timeout", "0.3"]) else {
+        return;
+    };
+    let told = "! no name within 0.3 s";
+    let mut silent = server.client("silent");
+    let mut undecided = server.client("undecided");
+    let mut dripping = server.client("dripping");
+    // Refused names and single bytes do not put it off.
+    let (mut names, mut bytes) = (
+        undecided.stream().try_clone().unwrap(),
+        dripping.stream().try_clone().unwrap(),
+    );
+    let talking = thread::spawn(move || {
+        use std::io::Write;
+        while names.write_all(b"*\n").is_ok() && bytes.write_all(b"x").is_ok() {
+            pause(2);
+        }
+    });
+    assert_eq!(silent.hears("!"), told);
+    assert_eq!(dripping.hears("!"), told);
+    assert!(undecided.hears_within("no name within", patience()));
+    for client in [&mut silent, &mut undecided, &mut dripping] {
+        client.is_let_go();
+    }
+    drop((silent, undecided, dripping));
+    talking.join().unwrap();
+}
+
+pub fn who_says_nothing_is_put_out(stage: &str) {
+    let Some(server) = Server::ours_with(stage, &["--idle-timeout", "0.3"]) else {
+        return;
+    };
+    let mut ana = server.client("ana");
+    ana.says("ana");
+    ana.hears("welcome");
+    assert_eq!(ana.hears("!"), "! nothing said for 0.3 s");
+    ana.hears_the_end();
+}
+
+pub fn the_log_tells_it_once(stage: &str) {
+    let Some(server) = Server::ours(stage) else {
+        return;
+    };
+    let mut rude = server.client("rude");
+    let address = rude.address().to_string();
+    rude.says("rude");
+    rude.hears("welcome");
+    rude.sends_for_ever(b"flood\n", 100_000);
+    rude.is_put_out();
+    drop(rude);
+    server.shows(&format!("{address} connected"));
+    let left = server.shows(&format!("{address} left"));
+    assert_eq!(
+        left,
+        format!("{address} left: nobody says more than 100 lines a second")
+    );
+    let mut beto = server.client("beto");
+    beto.says("beto");
+    beto.hears("welcome");
+    server.shows("connected");
+    assert_eq!(server.lines_with(&address), 2);
+}

@@ -1,0 +1,132 @@
+//! An orderly end, which every server from stage 06 on must have: each stage runs these by
+//! one line, `common::shutdown::shutdown!();`. Not on Windows, which has no SIGINT that one
+//! program could send to another.
+
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use super::{Server, patience};
+
+/// Makes a test of each promise, for the stage in `STAGE`.
+macro_rules! shutdown {
+    () => {
+        $crate::common::promises! { shutdown:
+            everybody_is_told
+            nothing_that_the_room_accepted_is_lost
+            nobody_can_hold_the_server_up
+            the_grace_is_as_long_as_one_says
+            a_second_ctrl_c_ends_it_at_once
+            whoever_comes_too_late_is_refused
+        }
+    };
+}
+pub(crate) use shutdown;
+
+pub fn everybody_is_told(stage: &str) {
+    let server = Server::start(stage);
+    let [mut ana, mut beto] = server.chat(["ana", "beto"]);
+    let mut nameless = server.client("nameless");
+    nameless.says("ANA");
+    nameless.is_refused();
+    server.likely_cause("nobody is told that the server is closing, or not all are");
+    server.is_interrupted();
+    for client in [&mut ana, &mut beto, &mut nameless] {
+        client.hears("closing");
+        client.hears_the_end();
+    }
+    drop((ana, beto, nameless));
+    server.ends_within(patience());
+}
+
+pub fn nothing_that_the_room_accepted_is_lost(stage: &str) {
+    let Some(server) = Server::unhurried(stage) else {
+        return;
+    };
+    // Carla's system takes little for her, so that most of it waits in her outbox.
+    let mut carla = server.client_with_buffer("carla", 1024);
+    carla.says("carla");
+    let [mut ana, mut beto] = server.chat(["ana", "beto"]);
+    server.likely_cause("what waits in the outboxes is lost when the server ends");
+    let text = "x".repeat(16 * 1024);
+    for n in 100..500 {
+        ana.says(&format!("line {n} {text}"));
+        // What beto has heard, the room has accepted; carla has read nothing yet.
+        beto.hears_from("ana", &format!("line {n}"));
+    }
+    server.is_interrupted();
+    if !carla.hears_within("line 100", patience()) {
+        server.fail("Carla should have heard \"line 100\".");
+    }
+    for n in 101..500 {
+        carla.hears_from("ana", &format!("line {n} {text}"));
+    }
+    carla.hears("closing");
+    carla.hears_the_end();
+}
+
+pub fn nobody_can_hold_the_server_up(stage: &str) {
+    let Some(server) = Server::unhurried(stage) else {
+        return;
+    };
+    server.likely_cause("the server joins the threads of clients that never read, or never close");
+    // Some never read, some never say a name, some read and do not close.
+    let mut sleeper = server.client_with_buffer("sleeper", 1024);
+    sleeper.says("sleeper");
+    let _nameless = server.client("nameless");
+    let [mut ana, mut beto] = server.chat(["ana", "beto"]);
+    for n in 100..300 {
+        ana.says(&format!("{n} {}", "x".repeat(4096)));
+        beto.hears_from("ana", &n.to_string());
+    }
+    server.is_interrupted();
+    beto.hears("closing");
+    server.ends_within(patience());
+}
+
+pub fn the_grace_is_as_long_as_one_says(stage: &str) {
+    let Some(server) = Server::ours_with(stage, &["--grace", "0.5"]) else {
+        return;
+    };
+    let mut ana = server.client("ana");
+    ana.says("ana");
+    ana.hears("welcome");
+    // Ana does not close.
+    let start = Instant::now();
+    server.is_interrupted();
+    server.ends_within(patience());
+    let taken = start.elapsed();
+    if taken < Duration::from_millis(500) {
+        server.fail(format!(
+            "The grace is half a second, but all was over in {taken:?}."
+        ));
+    }
+}
+
+pub fn a_second_ctrl_c_ends_it_at_once(stage: &str) {
+    let Some(server) = Server::ours_with(stage, &["--grace", "3600"]) else {
+        return;
+    };
+    let mut ana = server.client("ana");
+    ana.says("ana");
+    ana.hears("welcome");
+    server.is_interrupted();
+    ana.hears("closing");
+    server.is_still_running();
+    server.is_interrupted();
+    ana.is_let_go();
+    server.ended_with(130);
+}
+
+pub fn whoever_comes_too_late_is_refused(stage: &str) {
+    let Some(server) = Server::ours_with(stage, &["--grace", "3600"]) else {
+        return;
+    };
+    let [mut ana, _beto] = server.chat(["ana", "beto"]);
+    server.is_interrupted();
+    ana.hears("closing");
+    let deadline = Instant::now() + patience();
+    while TcpStream::connect(server.address()).is_ok() {
+        assert!(Instant::now() < deadline, "clients are still accepted");
+    }
+    server.is_still_running();
+}
