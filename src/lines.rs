@@ -64,7 +64,7 @@ impl Lines {
             if self.too_long {
                 return None;
             }
-            let end = bytes.iter().position(|&byte| byte == b'\n');
+            let end = memchr::memchr(b'\n', bytes);
             let (part, rest) = bytes.split_at(end.unwrap_or(bytes.len()));
             bytes = rest.get(1..).unwrap_or_default();
             if end.is_some() && self.begun.is_empty() {

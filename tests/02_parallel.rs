@@ -583,7 +583,7 @@ fn wrong_servers_are_refused() {
         takes_a_packet_for_a_line by a_character_split_between_packets_stays_whole:
             "decodes what one read returned";
         cuts_long_lines by a_line_of_64_kib_is_shown_whole:
-            "65536 characters", "longer than a buffer";
+            "65536 bytes", "longer than a buffer";
         ends_at_the_first_error by the_reset_of_one_client_does_not_disturb_the_others:
             "goes on", "an error with one client ends the server";
         ends_at_the_first_error by rubbish_from_one_client_does_not_disturb_the_others:

@@ -359,7 +359,7 @@ impl Client {
     fn next(&mut self, patience: Duration) -> Came {
         let deadline = Instant::now() + patience;
         loop {
-            if let Some(end) = self.received.iter().position(|&byte| byte == b'\n') {
+            if let Some(end) = memchr::memchr(b'\n', &self.received) {
                 let rest = self.received.split_off(end + 1);
                 let mut line = std::mem::replace(&mut self.received, rest);
                 line.truncate(end);

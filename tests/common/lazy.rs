@@ -65,7 +65,7 @@ pub fn is_put_out(server: &Server) -> String {
             announcements.push(heard);
             heard = beto.hears(&n.to_string());
         }
-        if !has_words(&heard, &text) {
+        if !heard.trim_end().ends_with(&text) {
             server.fail("Beto heard a line that was cut.");
         }
     }

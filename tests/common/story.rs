@@ -73,11 +73,13 @@ fn last_of(lines: &[String], show: impl Fn(&str) -> String) -> String {
 /// A text with its middle left out when it is long.
 pub fn shortened(text: &str) -> String {
     const MOST: usize = 160;
-    let length = text.chars().count();
+    // Not the characters are counted: there may be millions of them.
+    let length = text.len();
     if length <= MOST {
         return text.into();
     }
     let start: String = text.chars().take(MOST / 2).collect();
-    let end: String = text.chars().skip(length - MOST / 4).collect();
-    format!("{start} […{length} characters in all…] {end}")
+    let end: Vec<_> = text.chars().rev().take(MOST / 4).collect();
+    let end: String = end.into_iter().rev().collect();
+    format!("{start} […{length} bytes in all…] {end}")
 }
