@@ -31,6 +31,7 @@ fn command() -> impl Strategy<Value = Command> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
     fn whatever_happens_everybody_present_hears_it_once(
         commands in prop::collection::vec(command(), 0..200),

@@ -279,6 +279,9 @@ impl Client {
         }
         let rest = self.received.split_off(bytes.len());
         let came = std::mem::replace(&mut self.received, rest);
+        if came == bytes {
+            return; // so much faster than one after the other
+        }
         if let Some(index) = (0..bytes.len()).find(|&index| came[index] != bytes[index]) {
             self.fail(format!(
                 "should have got the same bytes back, but byte {index} (counted from 0) \

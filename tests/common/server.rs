@@ -75,10 +75,20 @@ impl Server {
     /// with limits (from stage 07 on) lets anybody: ours is given higher ones.
     #[track_caller]
     pub fn unhurried(stage: &str) -> Option<Self> {
-        match stage {
-            stage if stage < "07" => Some(Self::start(stage)),
-            _ => Self::ours_with(stage, &["--max-line", "65536", "--max-rate", "1000000"]),
+        Self::unhurried_with(stage, &[])
+    }
+
+    /// As [`unhurried`](Server::unhurried); if the server is ours, with these options.
+    #[track_caller]
+    pub fn unhurried_with(stage: &str, options: &[&str]) -> Option<Self> {
+        if stage < "07" && (options.is_empty() || env::var_os("STAGE_CMD").is_some()) {
+            return Some(Self::start(stage));
         }
+        let higher: &[_] = match stage {
+            stage if stage < "07" => &[],
+            _ => &["--max-line", "65536", "--max-rate", "1000000"],
+        };
+        Self::ours_with(stage, &[higher, options].concat())
     }
 
     /// Starts our example by a command of the test's own, without its options.

@@ -65,7 +65,7 @@ pub fn nothing_that_the_room_accepted_is_lost(stage: &str) {
 }
 
 pub fn nobody_can_hold_the_server_up(stage: &str) {
-    let Some(server) = Server::unhurried(stage) else {
+    let Some(server) = Server::unhurried_with(stage, &["--grace", "0.5"]) else {
         return;
     };
     server.likely_cause("the server joins the threads of clients that never read, or never close");

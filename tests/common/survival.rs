@@ -74,7 +74,7 @@ fn out_of_something(stage: &str, limit: &str, refusal: &str, is_served: IsServed
     let server = limited(stage, limit);
     let mut ana = server.client("ana");
     is_served(&server, &mut ana, "before the crowd");
-    let crowd: Vec<_> = (0..60).map(|_| server.client("one of many")).collect();
+    let crowd: Vec<_> = (0..24).map(|_| server.client("one of many")).collect();
     server.shows(refusal);
     is_served(&server, &mut ana, "among the crowd");
 
