@@ -2,11 +2,13 @@
 //!
 //! Run it:  cargo run --example 04_chat_client    (after any server from 04 on)
 //! Read:    lessons/04_chat.md
-//! New:     in lockstep until the name is accepted, then in parallel, as in stage 02.
+//! New:     it asks for a name, and for another one if the server refuses it; what the
+//!          server says is shown at once all the while.
 //! Broken:  nothing that a client can mend: it shows what the server sends.
 
-use std::io::{self, BufRead, BufReader, Lines, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::net::{Shutdown, TcpStream};
+use std::sync::mpsc::{self, Receiver};
 use std::thread;
 
 use anyhow::Context;
@@ -32,86 +34,74 @@ fn main() -> Result<(), cli::Failure> {
     let args = Args::parse();
     let stream = cli::connect(&args.connect)?;
     let sending = stream.try_clone()?;
-    let mut lines = BufReader::new(stream).lines();
     let prompt = Prompt::new();
 
-    // 2. A name, in lockstep: until it is accepted, nothing else comes.
-    if introduce(args.name, &sending, &mut lines, prompt)? {
-        // 3. One thread waits for the keyboard, from here on.
-        thread::Builder::new()
-            .name("keyboard".into())
-            .spawn(move || send_lines(&sending, prompt))?;
-    }
+    // 2. One thread waits for the keyboard; of the answers to its names it hears from here.
+    let (verdict, verdicts) = mpsc::channel();
+    thread::Builder::new()
+        .name("keyboard".into())
+        .spawn(move || send_lines(&sending, args.name, &verdicts, prompt))?;
 
-    // 4. This one waits for the server, until it closes the connection.
-    for line in lines {
+    // 3. This one waits for the server, until it closes the connection.
+    let mut is_in = false;
+    for line in BufReader::new(stream).lines() {
         let line = line.context("cannot read from the server")?;
         prompt.print(&line);
+        // The first line that is no refusal means that the name is accepted.
+        if !is_in {
+            is_in = !line.starts_with("! ");
+            let _ = verdict.send(is_in); // an error: the user has left already
+        }
     }
     prompt.close("the server has closed the connection");
 
-    // 5. Returning from `main` ends the keyboard thread too. To join it would be to
+    // 4. Returning from `main` ends the keyboard thread too. To join it would be to
     //    wait for a line that nobody may ever type.
     Ok(())
 }
 
-/// Sends names until the server accepts one; false if the user or the server leaves.
-fn introduce(
-    mut name: Option<String>,
+/// Sends names until one is accepted, and then what is typed, until the user leaves or
+/// the input is at its end.
+fn send_lines(
     mut stream: &TcpStream,
-    replies: &mut Lines<BufReader<TcpStream>>,
+    mut name: Option<String>,
+    verdicts: &Receiver<bool>,
     prompt: Prompt,
-) -> anyhow::Result<bool> {
+) {
+    let mut is_in = false;
     loop {
-        let line = match name.take() {
-            Some(name) => name,
-            None => {
-                prompt.ask("your name");
-                match io::stdin().lines().next() {
-                    Some(line) => line.context("cannot read the input")?,
-                    None => "salir".into(),
-                }
-            }
+        let line = name.take().map_or_else(|| type_line(is_in, prompt), Some);
+        let Some(line) = line.filter(|line| !cli::is_goodbye(line)) else {
+            break;
         };
-        if cli::is_goodbye(&line) {
-            let _ = stream.shutdown(Shutdown::Write);
-            return Ok(false);
+        // One `write` for the whole line: `writeln!` would take two. If it fails, the other
+        // thread sees the end of the connection and says so.
+        if stream.write_all(format!("{line}\n").as_bytes()).is_err() {
+            return;
         }
-        let lost = "the connection to the server is lost";
-        stream
-            .write_all(format!("{line}\n").as_bytes())
-            .context(lost)?;
-        let Some(reply) = replies.next().transpose().context(lost)? else {
-            return Ok(false);
-        };
-        println!("{reply}");
-        if !reply.starts_with("! ") {
-            return Ok(true);
-        }
-    }
-}
-
-/// Sends what is typed until the user leaves or the input is at its end.
-fn send_lines(mut stream: &TcpStream, prompt: Prompt) {
-    prompt.show();
-    for line in io::stdin().lines() {
-        match line {
-            Ok(line) if cli::is_goodbye(&line) => break,
-            Ok(line) => {
-                // One `write` for the whole line: `writeln!` would take two. If it
-                // fails, the other thread sees the end of the connection and says so.
-                if stream.write_all(format!("{line}\n").as_bytes()).is_err() {
-                    return;
-                }
-            }
-            Err(error) => {
-                eprintln!("cannot read the input: {error}");
-                break;
+        if !is_in {
+            match verdicts.recv() {
+                Ok(verdict) => is_in = verdict,
+                Err(_) => return, // the connection has ended
             }
         }
-        prompt.show();
     }
     // Half-close: no more will come from us, but what is under way still arrives.
     // Should the server have gone meanwhile, there is nobody to tell.
     let _ = stream.shutdown(Shutdown::Write);
+}
+
+/// What the user types, or `None` at the end of the input.
+fn type_line(is_in: bool, prompt: Prompt) -> Option<String> {
+    match is_in {
+        true => prompt.show(),
+        false => prompt.ask("your name"),
+    }
+    match io::stdin().lines().next()? {
+        Ok(line) => Some(line),
+        Err(error) => {
+            eprintln!("cannot read the input: {error}");
+            None
+        }
+    }
 }

@@ -26,12 +26,16 @@ struct Args {
     listen: cli::Listen,
 
     /// Seconds that clients have, after Ctrl-C, to read what is still due
-    #[arg(long, value_name = "SECS", default_value_t = 2.0, value_parser = cli::seconds)]
+    #[arg(long, value_name = "SECS", default_value_t = 2.0, allow_negative_numbers = true,
+        value_parser = cli::seconds)]
     grace: f64,
 }
 
 /// How many lines may wait for a client before it is put out.
 const OUTBOX: usize = 512;
+
+/// How many bytes leave in one write, or a line more.
+const GATHERED: usize = 64 * 1024;
 
 /// The room, and each client's outbox and connection. One lock protects both and, with
 /// them, the order: one line goes to everybody before the next one does.
@@ -51,10 +55,10 @@ fn main() -> Result<(), cli::Failure> {
 
     // Ctrl-C closes the chat, and wakes us from `accept` by a connection. For that it
     // keeps a descriptor in reserve: at that moment there may be no other.
-    let (closing, address) = (Arc::clone(&chat), listener.local_addr()?);
+    let (shared, address) = (Arc::clone(&chat), listener.local_addr()?);
     let reserve = listener.try_clone()?;
     cli::on_interrupt(move || {
-        lock(&closing).close();
+        lock(&shared).close();
         drop(reserve);
         cli::knock(address);
     })?;
@@ -150,7 +154,7 @@ fn read_lines(
         let mut chat = lock(chat);
         cli::panic_if_told(&line); // a drill: see the lesson
         let outcome = chat.room.hear(id, &line);
-        chat.send(id, &outcome);
+        chat.send(id, outcome);
     }
     Ok(())
 }
@@ -166,7 +170,7 @@ impl Drop for Presence<'_> {
     fn drop(&mut self) {
         let mut chat = lock(self.chat);
         let outcome = chat.room.leave(self.id, Leaving::Left);
-        chat.send(self.id, &outcome);
+        chat.send(self.id, outcome);
         chat.clients.remove(&self.id);
     }
 }
@@ -195,23 +199,25 @@ impl Chat {
     }
 
     /// Puts what the room has answered to what this client did into the outboxes, and
-    /// waits for nobody: whoever's outbox is full is put out.
-    fn send(&mut self, id: Id, outcome: &Outcome) {
-        let mut too_slow = Vec::new();
-        for (receiver, line) in self.room.deliveries(id, outcome) {
-            let outbox = self.clients.get(&receiver).map(|(outbox, _)| outbox);
-            match outbox.map(|outbox| outbox.try_send(Line::clone(line))) {
-                Some(Err(TrySendError::Full(_))) => too_slow.push(receiver),
-                // Of one whose writer has ended, the reader sees the end as well.
-                Some(Ok(()) | Err(TrySendError::Disconnected(_))) | None => {}
+    /// waits for nobody: whoever's outbox is full is put out, and that is announced too.
+    fn send(&mut self, id: Id, outcome: Outcome) {
+        let mut to_send = vec![(id, outcome)];
+        while let Some((id, outcome)) = to_send.pop() {
+            let mut too_slow = Vec::new();
+            for (receiver, line) in self.room.deliveries(id, &outcome) {
+                let outbox = self.clients.get(&receiver).map(|(outbox, _)| outbox);
+                match outbox.map(|outbox| outbox.try_send(Line::clone(line))) {
+                    Some(Err(TrySendError::Full(_))) => too_slow.push(receiver),
+                    // Of one whose writer has ended, the reader sees the end as well.
+                    Some(Ok(()) | Err(TrySendError::Disconnected(_))) | None => {}
+                }
             }
-        }
-        for id in too_slow {
-            if let Some((_, stream)) = self.clients.remove(&id) {
-                let _ = stream.shutdown(Shutdown::Both); // an error: it has gone already
+            for id in too_slow {
+                if let Some((_, stream)) = self.clients.remove(&id) {
+                    let _ = stream.shutdown(Shutdown::Both); // an error: it has gone already
+                }
+                to_send.push((id, self.room.leave(id, Leaving::TooSlow)));
             }
-            let outcome = self.room.leave(id, Leaving::TooSlow);
-            self.send(id, &outcome);
         }
     }
 }
@@ -220,8 +226,13 @@ impl Chat {
 /// Ends when the outbox is gone and all that was in it has been written.
 fn write_lines(mut stream: &TcpStream, outbox: &Receiver<Line>, chat: &Mutex<Chat>) {
     while let Ok(first) = outbox.recv() {
+        thread::yield_now(); // let those who speak go on: more to gather
         let mut gathered = String::from(&*first);
-        outbox.try_iter().for_each(|line| gathered += &line);
+        while gathered.len() < GATHERED
+            && let Ok(line) = outbox.try_recv()
+        {
+            gathered += &line;
+        }
         if stream.write_all(gathered.as_bytes()).is_err() {
             return; // the reader sees the end of the connection as well, and leaves
         }

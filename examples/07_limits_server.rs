@@ -7,6 +7,7 @@
 //!          what is passed on can do no harm on a terminal.
 //! Broken:  two threads for each client, be it idle: what do 5,000 of them cost?
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -18,7 +19,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use socket_stages::cli;
 use socket_stages::limits::{Limits, Rate, Refusal};
-use socket_stages::lines::Lines;
+use socket_stages::lines::{Lines, TooLong};
 use socket_stages::room::{Id, Leaving, Line, Outcome, Room};
 
 /// A chat: the first line that a client sends is its name.
@@ -29,15 +30,19 @@ struct Args {
     listen: cli::Listen,
 
     /// Seconds that clients have, after Ctrl-C, to read what is still due
-    #[arg(long, value_name = "SECS", default_value_t = 2.0, value_parser = cli::seconds)]
+    #[arg(long, value_name = "SECS", default_value_t = 2.0, allow_negative_numbers = true,
+        value_parser = cli::seconds)]
     grace: f64,
 
     #[command(flatten)]
     limits: Limits,
 }
 
-/// How many lines may wait for a client before it is put out.
+/// How many packets of lines may wait for a client before it is put out.
 const OUTBOX: usize = 512;
+
+/// How many bytes leave in one write, or a line more.
+const GATHERED: usize = 64 * 1024;
 
 /// How long a client that has been put out may take to read the reason.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -61,10 +66,10 @@ fn main() -> Result<(), cli::Failure> {
 
     // Ctrl-C closes the chat, and wakes us from `accept` by a connection. For that it
     // keeps a descriptor in reserve: at that moment there may be no other.
-    let (closing, address) = (Arc::clone(&chat), listener.local_addr()?);
+    let (shared, address) = (Arc::clone(&chat), listener.local_addr()?);
     let reserve = listener.try_clone()?;
     cli::on_interrupt(move || {
-        lock(&closing).close();
+        lock(&shared).close();
         drop(reserve);
         cli::knock(address);
     })?;
@@ -78,7 +83,7 @@ fn main() -> Result<(), cli::Failure> {
         let (stream, address) = match accepted {
             Ok(client) => client,
             Err(error) => {
-                println!("cannot accept a client: {error}");
+                cli::log!("cannot accept a client: {error}");
                 thread::sleep(Duration::from_millis(100)); // do not spin
                 continue;
             }
@@ -87,7 +92,7 @@ fn main() -> Result<(), cli::Failure> {
         // 2. Only so many may be here at a time.
         clients.retain(|(client, _)| !client.is_finished());
         if clients.len() >= limits.max_clients {
-            println!("{address} turned away: {}", Refusal::Full);
+            cli::log!("{address} turned away: {}", Refusal::Full);
             turn_away(&stream);
             continue;
         }
@@ -99,15 +104,15 @@ fn main() -> Result<(), cli::Failure> {
         let client = thread::Builder::new().name("client".into()).spawn(move || {
             let _alive = alive; // dropped when the thread ends, in whatever way
             match serve(&stream, address, id, &chat, limits) {
-                Ok(()) => println!("{address} left"),
-                Err(error) => println!("{address} left: {error}"),
+                Ok(()) => cli::log!("{address} left"),
+                Err(error) => cli::log!("{address} left: {error}"),
             }
         });
         // 4. Nobody joins it before the end: back to `accept` at once.
         match client {
             Ok(client) => clients.push((client, connection)),
             // No thread, and the connection was dropped with the closure.
-            Err(error) => println!("{address} turned away: {error}"),
+            Err(error) => cli::log!("{address} turned away: {error}"),
         }
     }
 
@@ -130,8 +135,9 @@ fn main() -> Result<(), cli::Failure> {
 fn turn_away(mut stream: &TcpStream) {
     let _ = stream.set_nonblocking(true);
     let _ = stream.write_all(format!("! {}\n", Refusal::Full).as_bytes());
+    let _ = stream.shutdown(Shutdown::Write);
     // Closing on bytes that were not read would be a reset: its name may be here already.
-    let _ = stream.read(&mut [0; 1024]);
+    let _ = stream.read(&mut [0; 4096]);
 }
 
 /// Serves one client with two threads, and waits for both.
@@ -144,19 +150,30 @@ fn serve(
 ) -> io::Result<()> {
     // Each line leaves at once, without waiting for acknowledgements (lesson 03).
     me.set_nodelay(true)?;
-    // A write may wait so long for a client that reads nothing, no longer.
-    me.set_write_timeout(Some(limits.idle_timeout))?;
     let (outbox, lines) = mpsc::sync_channel(OUTBOX);
+    let (writing, written) = mpsc::channel::<()>();
     let (stream, shared) = (Arc::clone(me), Arc::clone(chat));
     let writer = thread::Builder::new()
         .name("writer".into())
-        .spawn(move || write_lines(&stream, &lines, &shared))?;
+        .spawn(move || {
+            let _writing = writing; // dropped when the thread ends
+            write_lines(&stream, &lines, &shared);
+        })?;
 
     let result = read_lines(me, address, id, chat, outbox, limits);
     // 6. The client has left the room, so its outbox is gone: the writer ends as soon as
-    //    what was in it is written.
+    //    what was in it is written. Who does not take it in time is cut off.
+    let time = match result {
+        Ok(()) => limits.idle_timeout,
+        Err(_) => FAREWELL,
+    };
+    let deadline = Instant::now() + time;
     if result.is_err() {
-        say_farewell(me);
+        forget_the_rest(me, deadline);
+    }
+    let time_left = deadline.saturating_duration_since(Instant::now());
+    if written.recv_timeout(time_left) == Err(RecvTimeoutError::Timeout) {
+        let _ = me.shutdown(Shutdown::Both); // wakes the writer
     }
     let _ = writer.join();
     result
@@ -176,7 +193,7 @@ fn read_lines(
     }
     // 7. From here on a `?` does no harm, nor does a panic: the guard is dropped.
     let _guard = Presence { id, chat };
-    println!("{address} connected");
+    cli::log!("{address} connected");
     match hear_lines(me, id, chat, limits)? {
         None => Ok(()),
         Some(refusal) => {
@@ -204,55 +221,50 @@ fn hear_lines(
         if now >= deadline {
             return Ok(Some(silence));
         }
-        me.set_read_timeout(Some(deadline - now))?;
+        // An error (on macOS) means that the connection is closed: then no read waits.
+        let _ = me.set_read_timeout(Some(deadline - now));
         let count = match me.read(&mut packet) {
-            Err(error) if is_timeout(&error) => continue,
-            count => count?,
+            Err(error) if is_no_end(&error) => continue,
+            result => result?,
         };
-        // 9. Pass on the lines that are now complete.
-        for line in lines.feed(&packet[..count]) {
-            let Ok(line) = line else {
-                return Ok(Some(Refusal::LineTooLong(limits.max_line)));
-            };
-            if !rate.allows_a_line(Instant::now()) {
-                return Ok(Some(Refusal::TooFast(limits.max_rate)));
-            }
-            let mut chat = lock(chat);
-            cli::panic_if_told(&line); // a drill: see lesson 04
-            let outcome = chat.room.hear(id, &line);
-            chat.send(id, &outcome);
-            // Refused names do not put off the deadline for a name.
-            if chat.room.name(id).is_some() {
+        // 9. Pass on the lines that are now complete. Refused names do not put off the
+        //    deadline for a name.
+        let heard = lines.feed(&packet[..count]);
+        match lock(chat).hear_lines(id, heard, &mut rate, limits) {
+            Err(refusal) => return Ok(Some(refusal)),
+            Ok(_) if count == 0 => return Ok(None), // the end of the stream
+            Ok(false) => {}
+            Ok(true) => {
                 silence = Refusal::Idle(limits.idle_timeout);
                 deadline = Instant::now() + limits.idle_timeout;
             }
-        }
-        if count == 0 {
-            return Ok(None); // the end of the stream
         }
     }
 }
 
 /// Reads what a client that was put out still sends, and forgets it. To close on bytes
 /// that were not read would be a reset, and a reset may overtake the reason.
-fn say_farewell(mut me: &TcpStream) {
-    let deadline = Instant::now() + FAREWELL;
-    while let now = Instant::now()
-        && now < deadline
-    {
+fn forget_the_rest(mut me: &TcpStream, deadline: Instant) {
+    loop {
+        let now = Instant::now();
+        if now >= deadline {
+            return;
+        }
         let _ = me.set_read_timeout(Some(deadline - now));
         match me.read(&mut [0; 4096]) {
-            Ok(0) => return, // it has read all, or half-closed: the writer goes on
+            Ok(0) => return, // it has read all, or will send no more
             Ok(_) => {}
-            Err(_) => break,
+            Err(error) if is_no_end(&error) => {}
+            Err(_) => return,
         }
     }
-    let _ = me.shutdown(Shutdown::Both); // wakes the writer, should it be waiting
 }
 
-/// A read that has taken too long: two kinds of error, depending on the system.
-fn is_timeout(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
+/// A read that has taken too long (two kinds of error, depending on the system), or was
+/// interrupted, as happens when the server is suspended and goes on.
+fn is_no_end(error: &io::Error) -> bool {
+    use ErrorKind::{Interrupted, TimedOut, WouldBlock};
+    matches!(error.kind(), WouldBlock | TimedOut | Interrupted)
 }
 
 /// Somebody's being here. When it is dropped, in whatever way the thread ends, the
@@ -266,7 +278,7 @@ impl Drop for Presence<'_> {
     fn drop(&mut self) {
         let mut chat = lock(self.chat);
         let outcome = chat.room.leave(self.id, Leaving::Left);
-        chat.send(self.id, &outcome);
+        chat.send(self.id, outcome);
         chat.clients.remove(&self.id);
     }
 }
@@ -294,6 +306,39 @@ impl Chat {
         self.clients.clear();
     }
 
+    /// Tells the room what a client says, and sends what it answers, all in one; whether
+    /// there was anything for the others.
+    fn hear_lines<'a>(
+        &mut self,
+        id: Id,
+        lines: impl Iterator<Item = Result<Cow<'a, str>, TooLong>>,
+        rate: &mut Rate,
+        limits: Limits,
+    ) -> Result<bool, Refusal> {
+        let (mut to_self, mut to_others) = (String::new(), String::new());
+        let mut refusal = None;
+        for line in lines {
+            match line {
+                Err(TooLong) => refusal = Some(Refusal::LineTooLong(limits.max_line)),
+                Ok(_) if !rate.allows_a_line(Instant::now()) => {
+                    refusal = Some(Refusal::TooFast(limits.max_rate));
+                    break;
+                }
+                Ok(line) => {
+                    cli::panic_if_told(&line); // a drill: see lesson 04
+                    let outcome = self.room.hear(id, &line);
+                    to_self.extend(outcome.to_self.as_deref());
+                    to_others.extend(outcome.to_others.as_deref());
+                }
+            }
+        }
+        let said_something = !to_others.is_empty();
+        let [to_self, to_others] =
+            [to_self, to_others].map(|text| (!text.is_empty()).then(|| text.into()));
+        self.send(id, Outcome { to_self, to_others });
+        refusal.map_or(Ok(said_something), Err)
+    }
+
     /// Tells a client why it is put out, after all else that is due to it.
     fn tell(&self, id: Id, refusal: Refusal) {
         if let Some((outbox, _)) = self.clients.get(&id) {
@@ -302,23 +347,25 @@ impl Chat {
     }
 
     /// Puts what the room has answered to what this client did into the outboxes, and
-    /// waits for nobody: whoever's outbox is full is put out.
-    fn send(&mut self, id: Id, outcome: &Outcome) {
-        let mut too_slow = Vec::new();
-        for (receiver, line) in self.room.deliveries(id, outcome) {
-            let outbox = self.clients.get(&receiver).map(|(outbox, _)| outbox);
-            match outbox.map(|outbox| outbox.try_send(Line::clone(line))) {
-                Some(Err(TrySendError::Full(_))) => too_slow.push(receiver),
-                // Of one whose writer has ended, the reader sees the end as well.
-                Some(Ok(()) | Err(TrySendError::Disconnected(_))) | None => {}
+    /// waits for nobody: whoever's outbox is full is put out, and that is announced too.
+    fn send(&mut self, id: Id, outcome: Outcome) {
+        let mut to_send = vec![(id, outcome)];
+        while let Some((id, outcome)) = to_send.pop() {
+            let mut too_slow = Vec::new();
+            for (receiver, line) in self.room.deliveries(id, &outcome) {
+                let outbox = self.clients.get(&receiver).map(|(outbox, _)| outbox);
+                match outbox.map(|outbox| outbox.try_send(Line::clone(line))) {
+                    Some(Err(TrySendError::Full(_))) => too_slow.push(receiver),
+                    // Of one whose writer has ended, the reader sees the end as well.
+                    Some(Ok(()) | Err(TrySendError::Disconnected(_))) | None => {}
+                }
             }
-        }
-        for id in too_slow {
-            if let Some((_, stream)) = self.clients.remove(&id) {
-                let _ = stream.shutdown(Shutdown::Both); // an error: it has gone already
+            for id in too_slow {
+                if let Some((_, stream)) = self.clients.remove(&id) {
+                    let _ = stream.shutdown(Shutdown::Both); // an error: it has gone already
+                }
+                to_send.push((id, self.room.leave(id, Leaving::TooSlow)));
             }
-            let outcome = self.room.leave(id, Leaving::TooSlow);
-            self.send(id, &outcome);
         }
     }
 }
@@ -327,12 +374,15 @@ impl Chat {
 /// Ends when the outbox is gone and all that was in it has been written.
 fn write_lines(mut stream: &TcpStream, outbox: &Receiver<Line>, chat: &Mutex<Chat>) {
     while let Ok(first) = outbox.recv() {
+        thread::yield_now(); // let those who speak go on: more to gather
         let mut gathered = String::from(&*first);
-        outbox.try_iter().for_each(|line| gathered += &line);
+        while gathered.len() < GATHERED
+            && let Ok(line) = outbox.try_recv()
+        {
+            gathered += &line;
+        }
         if stream.write_all(gathered.as_bytes()).is_err() {
-            // Gone, or the time is over: the reader wakes as well, and leaves.
-            let _ = stream.shutdown(Shutdown::Both);
-            return;
+            return; // the reader sees the end of the connection as well, and leaves
         }
     }
     if lock(chat).closing {

@@ -7,6 +7,7 @@
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::sync::LazyLock;
 
 use anyhow::{Context, anyhow};
 use socket2::SockRef;
@@ -194,6 +195,19 @@ pub fn seconds(text: &str) -> Result<f64, String> {
     seconds.ok_or("it must be a number of seconds, from 0 to 86400".into())
 }
 
+/// Prints a line as `println!` does, but goes on when nobody can read it any more: for a
+/// server, a log that has gone is no reason to end, or to panic.
+#[macro_export]
+#[doc(hidden)]
+macro_rules! __log {
+    ($($arg:tt)*) => {{
+        use ::std::io::Write as _;
+        let _ = ::std::writeln!(::std::io::stdout(), $($arg)*);
+    }};
+}
+#[doc(inline)]
+pub use crate::__log as log;
+
 /// Whether a typed line asks to leave: `salir` or `/quit`, whatever its case.
 pub fn is_goodbye(line: &str) -> bool {
     matches!(line.trim().to_lowercase().as_str(), "salir" | "/quit")
@@ -206,7 +220,8 @@ pub fn is_goodbye(line: &str) -> bool {
 ///
 /// When told so.
 pub fn panic_if_told(line: &str) {
-    if std::env::var("STAGE_PANIC_ON").is_ok_and(|text| text == line) {
+    static TEXT: LazyLock<Option<String>> = LazyLock::new(|| std::env::var("STAGE_PANIC_ON").ok());
+    if TEXT.as_deref() == Some(line) {
         panic!("told to panic on {line:?} (STAGE_PANIC_ON)");
     }
 }

@@ -9,8 +9,8 @@ use crate::cli;
 
 /// How much a client may say at once is what it may say in these many seconds.
 ///
-/// With the default rate, it is less than what an outbox holds: one client alone cannot
-/// put another one out by speaking fast.
+/// With the default rate, it is less than what an outbox holds: one connection alone cannot
+/// put another client out by speaking fast.
 const BURST_SECS: f64 = 4.0;
 
 /// What clients may do.
@@ -18,25 +18,29 @@ const BURST_SECS: f64 = 4.0;
 #[command(next_help_heading = "Limits")]
 pub struct Limits {
     /// How many clients may be connected at the same time
-    #[arg(long, value_name = "COUNT", default_value_t = 1000, value_parser = at_least_one)]
+    #[arg(long, value_name = "COUNT", default_value_t = 1000, allow_negative_numbers = true,
+        value_parser = at_least_one)]
     pub max_clients: usize,
 
     /// The longest line, in bytes; whoever sends a longer one is put out
-    #[arg(long, value_name = "BYTES", default_value_t = 4096, value_parser = at_least_one)]
+    #[arg(long, value_name = "BYTES", default_value_t = 4096, allow_negative_numbers = true,
+        value_parser = at_least_one)]
     pub max_line: usize,
 
     /// Lines per second that a client may say in the long run (at once, four times as
     /// many); whoever says more is put out
-    #[arg(long, value_name = "LINES", default_value_t = 100, value_parser = at_least_one)]
+    #[arg(long, value_name = "LINES", default_value_t = 100, allow_negative_numbers = true,
+        value_parser = at_least_one)]
     pub max_rate: usize,
 
     /// Seconds that a client has to give a name that is accepted
-    #[arg(long, value_name = "SECS", default_value = "60", value_parser = duration)]
+    #[arg(long, value_name = "SECS", default_value = "60", allow_negative_numbers = true,
+        value_parser = duration)]
     pub name_timeout: Duration,
 
-    /// Seconds that a client in the room may say nothing, or take nothing of what it is
-    /// sent
-    #[arg(long, value_name = "SECS", default_value = "3600", value_parser = duration)]
+    /// Seconds that a client in the room may say nothing
+    #[arg(long, value_name = "SECS", default_value = "3600", allow_negative_numbers = true,
+        value_parser = duration)]
     pub idle_timeout: Duration,
 }
 
@@ -49,19 +53,24 @@ impl Limits {
     /// may grant, admits no more clients than that, and says how many those are.
     pub fn within_the_systems(mut self) -> Self {
         // On Windows there is no such limit, and this is answered with what was asked for.
-        let wanted = self.max_clients as u64 + OWN_DESCRIPTORS;
+        let wanted = (self.max_clients as u64).saturating_add(OWN_DESCRIPTORS);
         let granted = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(wanted);
         if granted < wanted {
             let clients = granted.saturating_sub(OWN_DESCRIPTORS).max(1);
             self.max_clients = usize::try_from(clients).unwrap_or(usize::MAX);
             println!(
-                "room for {clients} clients: the system grants {granted} open files (ulimit -n)"
+                "room for {}: the system grants {granted} open files (ulimit -n)",
+                counted(self.max_clients)
             );
         } else {
-            println!("room for {} clients", self.max_clients);
+            println!("room for {}", counted(self.max_clients));
         }
         self
     }
+}
+
+fn counted(clients: usize) -> String {
+    format!("{clients} client{}", if clients == 1 { "" } else { "s" })
 }
 
 /// Why a client is turned away or put out: what it is told, and what the server logs.
@@ -139,11 +148,10 @@ fn at_least_one(text: &str) -> Result<usize, String> {
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    match cli::seconds(text)? {
-        // A read with a time-out of zero would wait for ever.
-        secs if secs < 0.001 => Err("it must be a number of seconds, 0.001 or more".into()),
-        secs => Ok(Duration::from_secs_f64(secs)),
-    }
+    // A read with a time-out of zero would wait for ever.
+    let seconds = cli::seconds(text).ok().filter(|&seconds| seconds >= 0.001);
+    let duration = seconds.map(Duration::from_secs_f64);
+    duration.ok_or("it must be a number of seconds, from 0.001 to 86400".into())
 }
 
 #[cfg(test)]

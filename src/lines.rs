@@ -72,7 +72,8 @@ impl Lines {
                 return Some(self.line(Cow::Borrowed(part)));
             }
             // Never keep more than would be permitted, a carriage return, and one byte.
-            let room = (self.longest + 2).saturating_sub(self.begun.len());
+            let most = self.longest.saturating_add(2);
+            let room = most.saturating_sub(self.begun.len());
             self.begun.extend_from_slice(&part[..part.len().min(room)]);
             if end.is_some() || (is_end_of_stream && !self.begun.is_empty()) {
                 let line = std::mem::take(&mut self.begun);
@@ -120,7 +121,8 @@ fn text(line: &[u8]) -> Cow<'_, str> {
 /// The text with U+FFFD, the replacement character �, in the place of each character that
 /// tells a terminal to do something instead of showing something: control characters
 /// (escape, carriage return, bell, … but not the tab), the separators of lines and
-/// paragraphs, and the marks that turn round the direction of what follows.
+/// paragraphs, and what embeds or overrides the direction of writing. (A replacement has
+/// three bytes, so the text may get three times as long.)
 ///
 /// An escape sequence without its escape is shown as it was typed: `�[2J` clears nothing.
 pub fn printable(text: &str) -> Cow<'_, str> {

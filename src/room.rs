@@ -152,21 +152,25 @@ fn check(name: &str) -> Option<String> {
         count if count > MAX_NAME => format!("a name has at most {MAX_NAME} characters"),
         _ if name.contains(not_plain) => "a name has no blanks or control characters".into(),
         // `*: hola` or `ana: hola` as a name could pass for what the room says.
-        _ if name.starts_with(['*', '!']) => "a name does not begin with * or !".into(),
-        _ if name.contains(':') => "a name has no colon in it".into(),
+        _ if name.starts_with(['*', '!', '＊', '！']) => {
+            "a name does not begin with * or !".into()
+        }
+        _ if name.contains([':', '：']) => "a name has no colon in it".into(),
         _ => return None,
     };
     Some(why)
 }
 
 /// Characters that show nothing, or change the direction of what follows: with them,
-/// two different names would look the same (Unicode's default ignorables, the ones that
-/// are not letters of some script).
+/// two different names would look the same. Unicode's default ignorable code points
+/// (DerivedCoreProperties.txt), the interlinear annotations, and the empty Braille pattern.
 fn is_invisible(c: char) -> bool {
     matches!(c,
-        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}'
-        | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
-        | '\u{e0000}'..='\u{e007f}')
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+        | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}'
+        | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}'
+        | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 #[cfg(test)]
@@ -278,6 +282,9 @@ mod tests {
             "an\u{200b}a",
             "\u{202e}ana",
             "an\u{fffd}a",
+            "ana\u{fe0f}",
+            "\u{3164}",
+            "ana：",
             "*",
             "*ana",
             "!",

@@ -23,6 +23,11 @@ fn who_does_not_read_harms_nobody_else() {
 }
 
 #[test]
+fn many_who_do_not_read_are_put_out_at_once() {
+    lazy::many_are_put_out(STAGE, &[]);
+}
+
+#[test]
 fn who_half_closes_gets_what_is_due() {
     lazy::gets_what_is_due(&Server::start(STAGE));
 }
@@ -54,9 +59,13 @@ fn without_file_descriptors_it_neither_ends_nor_spins() {
 #[test]
 #[ignore = "a measurement, which takes a few seconds"]
 fn measure_what_one_sleeper_costs_the_others() {
-    for round in 1..=3 {
-        let without = deliveries_per_second(false);
-        let with = deliveries_per_second(true);
+    for round in 1..=6 {
+        // Now one first, now the other.
+        let mut both = [0.0; 2];
+        for with in [round % 2, (round + 1) % 2] {
+            both[with] = deliveries_per_second(with == 1);
+        }
+        let [without, with] = both;
         println!(
             "round {round}: {without:.0} deliveries a second without a sleeper, {with:.0} with one: \
              {:.0} %",

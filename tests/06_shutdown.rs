@@ -18,6 +18,11 @@ fn who_does_not_read_harms_nobody_else() {
 }
 
 #[test]
+fn many_who_do_not_read_are_put_out_at_once() {
+    lazy::many_are_put_out(STAGE, &[]);
+}
+
+#[test]
 fn who_half_closes_gets_what_is_due() {
     lazy::gets_what_is_due(&Server::start(STAGE));
 }

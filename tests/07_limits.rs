@@ -25,6 +25,11 @@ fn who_does_not_read_harms_nobody_else() {
 }
 
 #[test]
+fn many_who_do_not_read_are_put_out_at_once() {
+    lazy::many_are_put_out(STAGE, &["--max-line", "20000", "--max-rate", "1000000"]);
+}
+
+#[test]
 fn who_half_closes_gets_what_is_due() {
     if let Some(server) = Server::unhurried(STAGE) {
         lazy::gets_what_is_due(&server);
@@ -123,8 +128,12 @@ fn wrong_servers_are_refused() {
             "a refusal", "reads for ever";
         believes_everything by a_flood_is_stopped:
             "a refusal", "speaks for everybody";
+        believes_everything by an_endless_name_is_refused:
+            "a refusal", "begin with the first byte";
+        believes_everything by a_flood_of_names_is_stopped:
+            "refused names were answered";
         believes_everything by bytes_that_are_not_text_are_replaced:
-            "should have heard \"caf\"", "only if one makes it one";
+            "should have heard \"before\"", "only if one makes it one";
         believes_everything by no_control_character_reaches_another_terminal:
             "Beto's terminal has got", "the terminal of another one obeys";
     }

@@ -44,13 +44,67 @@ pub fn stops_the_room(mut lazy: TcpStream, ana: &Client, mut beto: Client) {
     speaker.join().unwrap();
 }
 
+/// Somebody joins whose system takes little for her. The others have heard of it.
+#[track_caller]
+pub fn joins_and_reads_little(server: &Server, name: &str, others: &mut [&mut Client]) -> Client {
+    let mut client = server.client_with_buffer(name, 1024);
+    client.says(name);
+    for other in others {
+        other.hears(name);
+    }
+    client
+}
+
+/// So many who never read are all put out at once, and each of them is announced. (A server
+/// that puts them out one inside the other needs a stack for all of them.)
+#[track_caller]
+pub fn many_are_put_out(stage: &str, options: &[&str]) {
+    const SLEEPERS: usize = 60;
+    if !super::applies_to_ours_only() {
+        return;
+    }
+    let mut command = super::example(&format!("{stage}_server"));
+    command.args(options).env("RUST_MIN_STACK", "65536");
+    let server = Server::example(stage, command);
+    let [mut ana, mut beto] = server.chat(["ana", "beto"]);
+    let sleepers: Vec<_> = (100..100 + SLEEPERS)
+        .map(|n| {
+            joins_and_reads_little(&server, &format!("sleeper{n}"), &mut [&mut ana, &mut beto])
+        })
+        .collect();
+    // Beto hears what ana says, and of each sleeper once, until all are gone.
+    let text = "x".repeat(16 * 1024);
+    let mut gone = 0;
+    for n in 1000..2500 {
+        ana.says(&format!("line {n} {text}"));
+        while !beto
+            .hears_either(&["line", "slow"])
+            .starts_with("ana: line")
+        {
+            gone += 1;
+        }
+        if gone == SLEEPERS {
+            break;
+        }
+    }
+    if gone != SLEEPERS {
+        server.fail(format!(
+            "Of {SLEEPERS} who never read, {gone} were put out."
+        ));
+    }
+    ana.says("peace at last");
+    if !beto.hears_within("peace at last", patience()) {
+        server.fail("Beto does not hear ana any more.");
+    }
+    drop(sleepers);
+}
+
 /// Ana speaks until the one who never reads is put out, and beto hears everything.
 /// Returns how the others hear of it.
 #[track_caller]
 pub fn is_put_out(server: &Server) -> String {
-    let mut sleeper = server.client_with_buffer("sleeper", 1024);
-    sleeper.says("sleeper");
     let [mut ana, mut beto] = server.chat(["ana", "beto"]);
+    let mut sleeper = joins_and_reads_little(server, "sleeper", &mut [&mut ana, &mut beto]);
     server.likely_cause(
         "whoever writes to a client that does not read has to wait, and with the room locked \
          all the others wait as well",
@@ -89,9 +143,8 @@ pub fn is_put_out(server: &Server) -> String {
 /// Carla reads late, and only after she has half-closed; nothing is lost for her.
 #[track_caller]
 pub fn gets_what_is_due(server: &Server) {
-    let mut carla = server.client_with_buffer("carla", 1024);
-    carla.says("carla");
     let [mut ana, mut beto] = server.chat(["ana", "beto"]);
+    let mut carla = joins_and_reads_little(server, "carla", &mut [&mut ana, &mut beto]);
     server.likely_cause("what waits for a client that has half-closed is thrown away");
     let text = "x".repeat(16 * 1024);
     for n in 100..500 {

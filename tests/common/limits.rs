@@ -3,7 +3,8 @@
 //! is sent here goes beyond any that is sane; tests that need a certain limit give it to
 //! our own server.
 
-use std::io::Write;
+use std::io::{self, Write};
+use std::net::Shutdown;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,14 +15,19 @@ macro_rules! limits {
     () => {
         $crate::common::promises! { limits:
             an_endless_line_is_refused
+            an_endless_name_is_refused
             an_endless_line_takes_no_memory
             a_flood_is_stopped
+            a_flood_of_names_is_stopped
+            who_speaks_now_and_then_may_say_much
+            a_pause_of_the_server_harms_nobody
             bytes_that_are_not_text_are_replaced
             no_control_character_reaches_another_terminal
             a_client_too_many_is_told_and_may_come_back
             a_crowd_is_turned_away
             who_gives_no_name_is_put_out
             who_says_nothing_is_put_out
+            one_busy_client_does_not_starve_the_others
             who_is_put_out_is_told_in_order_and_the_log_once
         }
     };
@@ -59,6 +65,68 @@ pub fn an_endless_line_is_refused(stage: &str) {
     ana.hears("rude");
     beto.hears("rude");
     chat_goes_on(&mut ana, &mut beto);
+    // Her name is free again.
+    self::rude(&server, &mut [&mut ana, &mut beto]);
+}
+
+/// Who has no name yet is no exception.
+pub fn an_endless_name_is_refused(stage: &str) {
+    let server = Server::start(stage);
+    let [mut ana, mut beto] = server.chat(["ana", "beto"]);
+    server.likely_cause("limits begin with the first byte, and not with the name");
+    let mut nobody = server.client("nobody");
+    nobody.sends_for_ever(&[b'x'; 1024], 32 * 1024);
+    nobody.is_put_out();
+    chat_goes_on(&mut ana, &mut beto);
+}
+
+/// Nor is a name a line that costs nothing.
+pub fn a_flood_of_names_is_stopped(stage: &str) {
+    const NAMES: usize = 10_000;
+    let server = Server::start(stage);
+    let [mut ana, mut beto] = server.chat(["ana", "beto"]);
+    server.likely_cause("limits begin with the first line, and not with the name");
+    let mut nobody = server.client("nobody");
+    nobody.sends_for_ever(b"not a name\n", NAMES);
+    nobody.half_closes();
+    // As many answers as names would mean that all of them were looked at.
+    let mut answers = 0;
+    while nobody.hears_any(patience()).is_some() {
+        answers += 1;
+    }
+    if answers >= NAMES {
+        server.fail(format!("All of {NAMES} refused names were answered."));
+    }
+    chat_goes_on(&mut ana, &mut beto);
+}
+
+/// A rate is no sum: whoever makes a pause may go on.
+pub fn who_speaks_now_and_then_may_say_much(stage: &str) {
+    let server = Server::start(stage);
+    let [mut ana, mut beto] = server.chat(["ana", "beto"]);
+    server.likely_cause("a hundred lines at once are not too many, nor again after a second");
+    for round in 0..2 {
+        for n in 100..190 {
+            ana.says(&format!("round {round} line {n}"));
+        }
+        for n in 100..190 {
+            beto.hears_from("ana", &format!("round {round} line {n}"));
+        }
+        if round == 0 {
+            thread::park_timeout(Duration::from_millis(1100));
+        }
+    }
+}
+
+/// Ctrl-Z and `fg`: some systems end a read with "interrupted" then.
+pub fn a_pause_of_the_server_harms_nobody(stage: &str) {
+    let Some(server) = Server::ours(stage) else {
+        return;
+    };
+    let [mut ana, mut beto] = server.chat(["ana", "beto"]);
+    #[cfg(unix)]
+    server.is_suspended_and_goes_on();
+    chat_goes_on(&mut ana, &mut beto);
 }
 
 /// A gibibyte without an end of line, as fast as it goes.
@@ -90,8 +158,12 @@ pub fn a_flood_is_stopped(stage: &str) {
     rude.is_told_why();
     beto.says("is it over?");
     let mut heard = 0;
-    while has_words(&ana.hears_either(&["flood", "rude", "over"]), "flood") {
-        heard += 1;
+    loop {
+        let line = ana.hears_either(&["flood", "rude", "over"]);
+        heard += usize::from(has_words(&line, "flood"));
+        if has_words(&line, "over") {
+            break;
+        }
     }
     if heard >= LINES {
         server.fail(format!("All {LINES} lines of the flood were passed on."));
@@ -106,33 +178,40 @@ pub fn bytes_that_are_not_text_are_replaced(stage: &str) {
     let server = Server::start(stage);
     let [mut ana, mut beto] = server.chat(["ana", "beto"]);
     server.likely_cause("a byte that is not UTF-8 is an error only if one makes it one");
-    ana.sends(b"ol\xe9, caf\xe9 \xff\n");
-    beto.hears_from("ana", "caf");
-    ana.says("in Latin-1, that was");
-    beto.hears_from("ana", "in Latin-1, that was");
+    ana.sends(b"before \xff\xfe\xc3 after\n");
+    let line = beto.hears_from("ana", "before");
+    if !has_words(&line, "after") {
+        beto.fail(format!("heard {line:?}, which lacks its end."));
+    }
+    ana.says("that was no UTF-8");
+    beto.hears_from("ana", "that was no UTF-8");
 }
 
 pub fn no_control_character_reaches_another_terminal(stage: &str) {
     let server = Server::start(stage);
     let [mut ana, mut beto] = server.chat(["ana", "beto"]);
     server.likely_cause("what one client sends, the terminal of another one obeys");
-    for code in [
-        "\u{1b}[2J",
-        "\u{7}",
-        "\r* beto left",
-        "\u{9b}2J",
-        "\u{8}\u{8}\u{8}",
-        "\0",
-    ] {
-        ana.says(&format!("look {code}"));
-        let line = beto.hears_from("ana", "look");
+    let controls = ('\0'..'\u{20}').chain('\u{7f}'..='\u{9f}');
+    for (control, n) in controls.filter(|c| !"\n\t".contains(*c)).zip(10..) {
+        ana.says(&format!("look {control}[2J {n}"));
+        let line = beto.hears_from("ana", &n.to_string());
         let line = line.strip_suffix('\r').unwrap_or(&line);
-        if line.contains(|c: char| c.is_control() && c != '\t') {
+        if line.contains(|c: char| c.is_control()) {
             server.fail(format!("Beto's terminal has got {line:?}."));
         }
-        // Nor as a name.
+    }
+    // Nor as a name; and no name looks like an announcement.
+    server.likely_cause("a name is on show before every line, and in every announcement");
+    for name in [
+        "rude\u{1b}[2J",
+        "\u{9b}2J",
+        "rude\u{7}",
+        "*",
+        "!rude",
+        "ana:",
+    ] {
         let mut rude = server.client("rude");
-        rude.says(&format!("rude{code}"));
+        rude.says(name);
         rude.is_refused();
     }
 }
@@ -283,4 +362,26 @@ pub fn who_is_put_out_is_told_in_order_and_the_log_once(stage: &str) {
     beto.hears("welcome");
     server.shows("connected");
     assert_eq!(server.lines_with(&address), 2);
+}
+
+/// Somebody tries names that are refused, as fast as the server answers.
+pub fn one_busy_client_does_not_starve_the_others(stage: &str) {
+    let Some(server) = Server::unhurried(stage) else {
+        return;
+    };
+    let [mut ana, mut beto] = server.chat(["ana", "beto"]);
+    let busy = server.client("busy");
+    let [mut sends, mut hears] = [busy.stream(), busy.stream()];
+    thread::scope(|scope| {
+        scope.spawn(|| while sends.write_all(&b"*\n".repeat(10_000)).is_ok() {});
+        scope.spawn(|| io::copy(&mut hears, &mut io::sink()));
+        for n in 100..120 {
+            ana.says(&format!("line {n}"));
+            if !beto.hears_within(&format!("line {n}"), patience()) {
+                let _ = busy.stream().shutdown(Shutdown::Both);
+                server.fail("Beto does not hear ana any more, since one client is busy.");
+            }
+        }
+        let _ = busy.stream().shutdown(Shutdown::Both);
+    });
 }

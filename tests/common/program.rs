@@ -131,6 +131,12 @@ impl Program {
         kill.args(["-s", name, "--", &group]).status().map(drop)
     }
 
+    /// Lets it go on after it was suspended, as `fg` does.
+    #[cfg(unix)]
+    pub fn resume(&self) -> io::Result<()> {
+        self.signal("CONT")
+    }
+
     /// Suspends it, as Ctrl-Z does, and waits until it has stopped: until then it may
     /// still read.
     #[cfg(unix)]

@@ -86,7 +86,7 @@ impl Server {
         }
         let higher: &[_] = match stage {
             stage if stage < "07" => &[],
-            _ => &["--max-line", "65536", "--max-rate", "1000000"],
+            _ => &["--max-line", "20000", "--max-rate", "1000000"],
         };
         Self::ours_with(stage, &[higher, options].concat())
     }
@@ -328,6 +328,17 @@ impl Server {
             Operator::Of(program) => program.interrupt().unwrap(),
             // A wrong server inside the test has no signals: it is typed to it.
             Operator::Hosted(keyboard) => drop(keyboard.send("^C".into())),
+        }
+    }
+
+    /// The operator suspends the server (Ctrl-Z), and lets it go on (`fg`).
+    #[cfg(unix)]
+    #[track_caller]
+    pub fn is_suspended_and_goes_on(&self) {
+        self.story.step("the operator pressed Ctrl-Z, and typed fg");
+        if let Operator::Of(program) = &*self.operator() {
+            program.suspend().unwrap();
+            program.resume().unwrap();
         }
     }
 

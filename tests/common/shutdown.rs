@@ -5,6 +5,7 @@
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use super::lazy::joins_and_reads_little;
 use super::{Server, patience};
 
 /// Makes a test of each promise, for the stage in `STAGE`.
@@ -39,13 +40,12 @@ pub fn everybody_is_told(stage: &str) {
 }
 
 pub fn nothing_that_the_room_accepted_is_lost(stage: &str) {
-    let Some(server) = Server::unhurried(stage) else {
+    let Some(server) = Server::unhurried_with(stage, &["--grace", "60"]) else {
         return;
     };
-    // Carla's system takes little for her, so that most of it waits in her outbox.
-    let mut carla = server.client_with_buffer("carla", 1024);
-    carla.says("carla");
     let [mut ana, mut beto] = server.chat(["ana", "beto"]);
+    // Carla's system takes little for her, so that most of it waits in her outbox.
+    let mut carla = joins_and_reads_little(&server, "carla", &mut [&mut ana, &mut beto]);
     server.likely_cause("what waits in the outboxes is lost when the server ends");
     let text = "x".repeat(16 * 1024);
     for n in 100..500 {
@@ -70,10 +70,9 @@ pub fn nobody_can_hold_the_server_up(stage: &str) {
     };
     server.likely_cause("the server joins the threads of clients that never read, or never close");
     // Some never read, some never say a name, some read and do not close.
-    let mut sleeper = server.client_with_buffer("sleeper", 1024);
-    sleeper.says("sleeper");
     let _nameless = server.client("nameless");
     let [mut ana, mut beto] = server.chat(["ana", "beto"]);
+    let _sleeper = joins_and_reads_little(&server, "sleeper", &mut [&mut ana, &mut beto]);
     for n in 100..300 {
         ana.says(&format!("{n} {}", "x".repeat(4096)));
         beto.hears_from("ana", &n.to_string());
