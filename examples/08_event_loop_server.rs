@@ -97,7 +97,7 @@ fn main() -> Result<(), cli::Failure> {
     };
     server.run(listener, &closing)?;
     server.close(Duration::from_secs_f64(args.grace))?;
-    let _ = writeln!(io::stdout(), "closed"); // if nobody looks, that is no failure
+    cli::log!("closed");
     Ok(())
 }
 
@@ -286,7 +286,7 @@ impl Server {
                             continue 'clients;
                         }
                     }
-                    // Only after this, news of this client are reported again.
+                    // Only after this is there news of this client again.
                     Err(error) if error.kind() == ErrorKind::WouldBlock => continue 'clients,
                     Err(error) if error.kind() == ErrorKind::Interrupted => {}
                     Err(error) => self.forget(id, Leaving::Left, &format!(": {error}")),
@@ -299,7 +299,7 @@ impl Server {
     /// A client has sent these bytes; none stand for the end of its stream.
     fn hear(&mut self, id: Id, bytes: &[u8]) {
         let client = self.client(id);
-        if matches!(client.state, State::Leaving | State::HalfClosed) {
+        if !matches!(client.state, State::Nameless | State::InRoom) {
             if bytes.is_empty() {
                 client.state = State::Ended;
                 self.unwritten.push(id);

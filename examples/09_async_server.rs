@@ -9,7 +9,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -118,7 +118,7 @@ async fn main() -> Result<(), cli::Failure> {
     let all_ended = async { while clients.join_next().await.is_some() {} };
     let _ = time::timeout(Duration::from_secs_f64(args.grace), all_ended).await;
     clients.shutdown().await;
-    let _ = writeln!(io::stdout(), "closed"); // if nobody looks, that is no failure
+    cli::log!("closed");
     Ok(())
 }
 

@@ -89,7 +89,10 @@ impl Client {
                 ErrorKind::WouldBlock | ErrorKind::TimedOut => {
                     format!("for {:?} the server read nothing", self.patience)
                 }
-                _ => format!("the server had ended the connection ({error})"),
+                _ => {
+                    self.story.waits_for_last_words();
+                    format!("the server had ended the connection ({error})")
+                }
             };
             self.fail(format!("could not send: {what}."));
         }

@@ -160,4 +160,9 @@ pub fn gets_what_is_due(server: &Server) {
         carla.hears_from("ana", &format!("line {n} {text}"));
     }
     carla.hears_the_end();
+    // Her leaving is told once, whatever still happens at her connection.
+    let left = server.lines_with(&format!("{} left", carla.address()));
+    if left > 1 {
+        server.fail(format!("The server says {left} times that carla left."));
+    }
 }

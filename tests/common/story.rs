@@ -3,6 +3,7 @@
 
 use std::fmt::Display;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use super::program::Output;
 
@@ -36,6 +37,11 @@ impl Story {
     /// What is told, should the test fail from here on.
     pub fn likely_cause(&self, cause: &str) {
         *self.0.likely_cause.lock().unwrap() = Some(cause.into());
+    }
+
+    /// Should the server have ended, its last words may still be on their way.
+    pub fn waits_for_last_words(&self) {
+        self.0.output.wait_for_end(Duration::from_millis(300));
     }
 
     #[track_caller]
