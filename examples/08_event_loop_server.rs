@@ -5,7 +5,7 @@
 //! New:     one thread waits for all clients at once, and does for each what it is ready
 //!          for; no lock, as there is nobody to share with. What a turn of the loop has
 //!          brought leaves in one write for each client.
-//! Broken:  nothing that a client could use; but where a thread just waited in the middle
+//! Broken:  nothing on the wire that we know of; but where a thread just waited in the middle
 //!          of a function, a state machine, written by hand, now has to remember.
 
 use std::cmp::Reverse;
@@ -45,6 +45,9 @@ struct Args {
 
 /// How many of the longest lines may wait for a client before it is put out.
 const OUTBOX: usize = 512;
+
+/// What a part of a batch takes beside its text.
+const PART: usize = size_of::<Bytes>();
 
 /// How long a client that has been put out may take to read the reason.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -128,7 +131,7 @@ struct Client {
     rate: Rate,
     /// Parts of batches, which all clients share.
     outbox: VecDeque<Bytes>,
-    /// How many bytes they have.
+    /// How many bytes all this takes.
     due: usize,
     /// The socket takes no more; it will become ready when it does.
     is_full: bool,
@@ -442,6 +445,10 @@ impl Server {
                 }
                 client.push(text.slice(begin..));
                 if client.due > most {
+                    // Perhaps it was only our turn that was long. An error shows again later.
+                    let _ = client.write();
+                }
+                if client.due > most {
                     too_slow.push(id);
                 }
             }
@@ -525,7 +532,7 @@ impl Batch {
 impl Client {
     fn push(&mut self, part: Bytes) {
         if !part.is_empty() {
-            self.due += part.len();
+            self.due += PART + part.len();
             self.outbox.push_back(part);
         }
     }
@@ -533,14 +540,14 @@ impl Client {
     /// Writes what is in the outbox, as far as the socket takes it.
     fn write(&mut self) -> io::Result<()> {
         while !self.outbox.is_empty() && !self.is_full {
-            let written = match self.outbox.make_contiguous() {
-                [part] => self.stream.write(part), // as always but for who has just spoken
-                parts => {
+            let written = match self.outbox.len() {
+                1 => self.stream.write(&self.outbox[0]), // for all but who has just spoken
+                _ => {
                     let mut slices = [IoSlice::new(&[]); 16];
-                    let count = parts.len().min(slices.len());
-                    for (slice, part) in slices.iter_mut().zip(parts) {
-                        *slice = IoSlice::new(part);
-                    }
+                    let parts = slices.iter_mut().zip(&self.outbox);
+                    let count = parts
+                        .map(|(slice, part)| *slice = IoSlice::new(part))
+                        .count();
                     self.stream.write_vectored(&slices[..count])
                 }
             };
@@ -568,6 +575,7 @@ impl Client {
             part.advance(taken);
             count -= taken;
             if part.is_empty() {
+                self.due -= PART;
                 self.outbox.pop_front();
             }
         }

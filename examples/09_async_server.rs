@@ -44,8 +44,8 @@ struct Args {
     limits: Limits,
 }
 
-/// How many packets of lines may wait for a client before it is put out: more than the
-/// clients that may come, and be announced, all at once.
+/// How many packets of lines may wait for a client before it is put out; or, if that is
+/// more, as many as there may be clients: all may come at once, and are announced.
 const OUTBOX: usize = 1024;
 
 /// How many bytes leave in one write, or a line more.
@@ -95,6 +95,7 @@ async fn main() -> Result<(), cli::Failure> {
         };
 
         // 2. Only so many may be here at a time.
+        while clients.try_join_next().is_some() {}
         if clients.len() >= limits.max_clients {
             cli::log!("{address} turned away: {}", Refusal::Full);
             turn_away(&stream);
@@ -140,7 +141,7 @@ async fn serve(
     // Each line leaves at once, without waiting for acknowledgements (lesson 03).
     stream.set_nodelay(true)?;
     let (reading, writing) = stream.split();
-    let (outbox, lines) = mpsc::channel(OUTBOX);
+    let (outbox, lines) = mpsc::channel(OUTBOX.max(limits.max_clients));
     let cut_off = Arc::new(Notify::new());
     let mut writer = pin!(write_lines(writing, lines, chat));
 
@@ -235,7 +236,7 @@ async fn forget_the_rest(me: &ReadHalf<'_>) {
         match me.try_read(&mut [0; 4096]) {
             Ok(0) => return,
             Err(error) if error.kind() != ErrorKind::WouldBlock => return,
-            _ => {}
+            _ => task::yield_now().await,
         }
     }
 }

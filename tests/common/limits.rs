@@ -21,6 +21,7 @@ macro_rules! limits {
             a_flood_of_names_is_stopped
             who_speaks_now_and_then_may_say_much
             a_pause_of_the_server_harms_nobody
+            who_reads_is_never_too_slow
             bytes_that_are_not_text_are_replaced
             no_control_character_reaches_another_terminal
             a_client_too_many_is_told_and_may_come_back
@@ -125,8 +126,40 @@ pub fn a_pause_of_the_server_harms_nobody(stage: &str) {
     };
     let [mut ana, mut beto] = server.chat(["ana", "beto"]);
     #[cfg(unix)]
-    server.is_suspended_and_goes_on();
+    server.is_suspended_while(|| {});
     chat_goes_on(&mut ana, &mut beto);
+}
+
+/// Much is said at once, by many, and none of them beyond a limit; replaced characters make
+/// it three times as long. Who reads all the time gets all of it.
+pub fn who_reads_is_never_too_slow(stage: &str) {
+    const SPEAKERS: usize = 60;
+    let Some(server) = Server::ours(stage) else {
+        return;
+    };
+    let [mut ana, _beto] = server.chat(["ana", "beto"]);
+    let mut speakers: Vec<_> = (0..SPEAKERS)
+        .map(|n| {
+            let mut speaker = server.client(&format!("speaker{n}"));
+            speaker.says(&format!("speaker{n}"));
+            ana.hears(&format!("speaker{n}"));
+            speaker
+        })
+        .collect();
+    let lines = format!("{}\n", "\u{1}".repeat(4000)).repeat(4);
+    #[cfg(unix)]
+    server.is_suspended_while(|| {
+        for speaker in &mut speakers {
+            speaker.sends(lines.as_bytes());
+        }
+    });
+    #[cfg(not(unix))]
+    for speaker in &mut speakers {
+        speaker.sends(lines.as_bytes());
+    }
+    for _ in 0..4 * SPEAKERS {
+        ana.hears("\u{fffd}");
+    }
 }
 
 /// A gibibyte without an end of line, as fast as it goes.

@@ -331,13 +331,14 @@ impl Server {
         }
     }
 
-    /// The operator suspends the server (Ctrl-Z), and lets it go on (`fg`).
+    /// The operator suspends the server (Ctrl-Z), something happens, and it goes on (`fg`).
     #[cfg(unix)]
-    #[track_caller]
-    pub fn is_suspended_and_goes_on(&self) {
-        self.story.step("the operator pressed Ctrl-Z, and typed fg");
+    pub fn is_suspended_while(&self, happens: impl FnOnce()) {
         if let Operator::Of(program) = &*self.operator() {
+            self.story.step("the operator pressed Ctrl-Z");
             program.suspend().unwrap();
+            happens();
+            self.story.step("the operator typed fg");
             program.resume().unwrap();
         }
     }
