@@ -233,7 +233,8 @@ async fn hear_lines(
 /// that were not read would be a reset, and a reset may overtake the reason.
 async fn forget_the_rest(me: &ReadHalf<'_>) {
     while me.readable().await.is_ok() {
-        match me.try_read(&mut [0; 4096]) {
+        let result = me.try_read(&mut [0; 4096]);
+        match result {
             Ok(0) => return,
             Err(error) if error.kind() != ErrorKind::WouldBlock => return,
             _ => task::yield_now().await,

@@ -271,8 +271,8 @@ fn rush(args: &Args) -> anyhow::Result<()> {
 
 /// What clients cost that say nothing.
 fn idle(args: &Args) -> anyhow::Result<()> {
-    let counts: &[usize] = if args.quick { &[1000] } else { &[1000, 5000] };
-    let seconds = if args.quick { 2 } else { 10 };
+    let counts: &[usize] = if args.quick { &[500] } else { &[1000, 5000] };
+    let seconds = if args.quick { 1 } else { 10 };
     let servers = args.stages(&["07_limits", "08_event_loop", "09_async"]);
     println!("\nIdle clients");
     println!(
