@@ -325,10 +325,7 @@ impl Server {
             }
         }
         match bytes.is_empty() {
-            true => {
-                cli::log!("{} left", self.client(id).address);
-                self.leave(id, State::Ended, "", self.limits.idle_timeout);
-            }
+            true => self.leave(id, State::Ended, "", "", self.limits.idle_timeout),
             false => self.client(id).lines = lines,
         }
     }
@@ -359,17 +356,18 @@ impl Server {
 
     /// Tells a client why it is put out, after all else that is due to it.
     fn put_out(&mut self, id: Id, refusal: Refusal) {
-        cli::log!("{} left: {refusal}", self.client(id).address);
-        self.leave(id, State::Leaving, &format!("! {refusal}\n"), FAREWELL);
+        let (why, last_word) = (format!(": {refusal}"), format!("! {refusal}\n"));
+        self.leave(id, State::Leaving, &why, &last_word, FAREWELL);
     }
 
     /// A client leaves the room. It gets what is due, this last word, and the end, if it
     /// takes them in time.
-    fn leave(&mut self, id: Id, state: State, last_word: &str, time: Duration) {
+    fn leave(&mut self, id: Id, state: State, why: &str, last_word: &str, time: Duration) {
         self.deliver();
         let Some(client) = self.clients.get_mut(&id) else {
             return; // it was too slow even for that
         };
+        cli::log!("{} left{why}", client.address);
         client.push(Bytes::copy_from_slice(last_word.as_bytes()));
         client.state = state;
         client.deadline = self.now + time;
@@ -481,8 +479,7 @@ impl Server {
         for id in self.clients.keys().copied().collect::<Vec<_>>() {
             let client = &self.clients[&id];
             if matches!(client.state, State::Nameless | State::InRoom) {
-                cli::log!("{} left", client.address);
-                self.leave(id, State::Leaving, "* the server is closing\n", grace);
+                self.leave(id, State::Leaving, "", "* the server is closing\n", grace);
             }
         }
         self.send();

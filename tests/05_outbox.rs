@@ -10,26 +10,20 @@ use std::time::Instant;
 
 use common::wrong::{Hosted, refused};
 use common::wrong_chat::{Fault, serve};
-use common::{Server, applies_to_ours_only, example, lazy, patience, survival};
+use common::{Server, applies_to_ours_only, example, patience};
+use lazy::who_does_not_read_harms_nobody_else;
 
 const STAGE: &str = "05_outbox";
 
 common::contract::contract!();
-
-#[test]
-fn who_does_not_read_harms_nobody_else() {
-    let server = Server::start(STAGE);
-    lazy::is_put_out(&server);
+common::promises! { lazy:
+    who_does_not_read_harms_nobody_else
+    many_who_do_not_read_are_put_out_at_once
+    who_half_closes_gets_what_is_due
 }
-
-#[test]
-fn many_who_do_not_read_are_put_out_at_once() {
-    lazy::many_are_put_out(STAGE, &[]);
-}
-
-#[test]
-fn who_half_closes_gets_what_is_due() {
-    lazy::gets_what_is_due(&Server::start(STAGE));
+common::promises! { survival:
+    a_panic_lets_its_client_go_and_nobody_else
+    without_file_descriptors_it_neither_ends_nor_spins
 }
 
 #[test]
@@ -37,20 +31,10 @@ fn the_others_hear_why() {
     let Some(server) = Server::ours(STAGE) else {
         return;
     };
-    assert_eq!(lazy::is_put_out(&server), "* sleeper was too slow and left");
-}
-
-#[test]
-fn a_panic_in_one_thread_lets_its_client_go_and_nobody_else() {
-    if !applies_to_ours_only() {
-        return;
-    }
-    survival::a_panic(STAGE);
-}
-
-#[test]
-fn without_file_descriptors_it_neither_ends_nor_spins() {
-    survival::no_file_descriptor_at_all(STAGE, 4);
+    assert_eq!(
+        common::lazy::is_put_out(&server),
+        "* sleeper was too slow and left"
+    );
 }
 
 /// How many lines of a kibibyte each go to 20 readers in a second, with and without a

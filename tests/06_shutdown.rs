@@ -3,42 +3,23 @@
 
 mod common;
 
-use common::{Server, applies_to_ours_only, lazy, survival};
+use common::Server;
 
 const STAGE: &str = "06_shutdown";
 
 common::contract::contract!();
+common::promises! { lazy:
+    who_does_not_read_harms_nobody_else
+    many_who_do_not_read_are_put_out_at_once
+    who_half_closes_gets_what_is_due
+}
+common::promises! { survival:
+    a_panic_lets_its_client_go_and_nobody_else
+    without_file_descriptors_it_neither_ends_nor_spins
+}
 
 #[cfg(unix)]
 common::shutdown::shutdown!();
-
-#[test]
-fn who_does_not_read_harms_nobody_else() {
-    lazy::is_put_out(&Server::start(STAGE));
-}
-
-#[test]
-fn many_who_do_not_read_are_put_out_at_once() {
-    lazy::many_are_put_out(STAGE, &[]);
-}
-
-#[test]
-fn who_half_closes_gets_what_is_due() {
-    lazy::gets_what_is_due(&Server::start(STAGE));
-}
-
-#[test]
-fn a_panic_in_one_thread_lets_its_client_go_and_nobody_else() {
-    if applies_to_ours_only() {
-        survival::a_panic(STAGE);
-    }
-}
-
-#[test]
-fn without_file_descriptors_it_neither_ends_nor_spins() {
-    // One more than usual: it keeps one in reserve.
-    survival::no_file_descriptor_at_all(STAGE, 5);
-}
 
 #[test]
 fn still_broken_escape_codes_reach_the_other_terminals() {

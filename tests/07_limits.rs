@@ -7,47 +7,24 @@ use std::time::{Duration, Instant};
 
 use common::wrong::{Hosted, refused};
 use common::wrong_chat::{Fault, serve};
-use common::{Server, applies_to_ours_only, example, lazy, patience, survival};
+use common::{Server, example, patience};
 use limits::*;
 
 const STAGE: &str = "07_limits";
 
 common::contract::contract!();
+common::promises! { lazy:
+    who_does_not_read_harms_nobody_else
+    many_who_do_not_read_are_put_out_at_once
+    who_half_closes_gets_what_is_due
+}
+common::promises! { survival:
+    a_panic_lets_its_client_go_and_nobody_else
+    without_file_descriptors_it_neither_ends_nor_spins
+}
 common::limits::limits!();
 #[cfg(unix)]
 common::shutdown::shutdown!();
-
-#[test]
-fn who_does_not_read_harms_nobody_else() {
-    if let Some(server) = Server::unhurried(STAGE) {
-        lazy::is_put_out(&server);
-    }
-}
-
-#[test]
-fn many_who_do_not_read_are_put_out_at_once() {
-    lazy::many_are_put_out(STAGE, &["--max-line", "20000", "--max-rate", "1000000"]);
-}
-
-#[test]
-fn who_half_closes_gets_what_is_due() {
-    if let Some(server) = Server::unhurried(STAGE) {
-        lazy::gets_what_is_due(&server);
-    }
-}
-
-#[test]
-fn a_panic_in_one_thread_lets_its_client_go_and_nobody_else() {
-    if applies_to_ours_only() {
-        survival::a_panic(STAGE);
-    }
-}
-
-#[test]
-fn without_file_descriptors_it_neither_ends_nor_spins() {
-    // One more than usual: it keeps one in reserve.
-    survival::no_file_descriptor_at_all(STAGE, 5);
-}
 
 /// What a line without an end costs a server: lesson 07 tells what came out. To repeat it:
 /// `cargo test --release --test 07_limits measure_an_endless -- --ignored --nocapture`
@@ -82,7 +59,7 @@ fn measure_an_endless_line() {
 #[ignore = "a measurement, which takes a few seconds and 2,000 open files"]
 fn measure_a_crowd_of_two_thousand() {
     let by_itself = Server::ours_with(STAGE, &["--max-clients", "100"]).unwrap();
-    let by_the_system = survival::limited(STAGE, "ulimit -n 64");
+    let by_the_system = common::survival::limited(STAGE, "ulimit -n 64");
     for (what, server, room_for) in [
         ("--max-clients 100", by_itself, 100),
         ("ulimit -n 64", by_the_system, 48),

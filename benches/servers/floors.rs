@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpListener as Blocking, TcpStream as Stream};
-use std::thread;
+use std::{process, thread};
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
@@ -23,8 +23,12 @@ pub enum Floor {
     EchoThreads,
 }
 
-/// Runs until it is killed.
+/// Runs until it is killed, or whoever has started it has ended.
 pub fn serve(floor: Floor) -> io::Result<()> {
+    thread::spawn(|| {
+        let _ = io::copy(&mut io::stdin(), &mut io::sink());
+        process::exit(0)
+    });
     let listener = Blocking::bind((Ipv4Addr::LOCALHOST, 0))?;
     SockRef::from(&listener).listen(4096)?;
     println!("listening on {}", listener.local_addr()?);

@@ -54,6 +54,7 @@ pub struct Running {
 
 impl Running {
     pub fn start(kind: Kind) -> anyhow::Result<Self> {
+        let mut input = Stdio::null();
         let mut command = match kind {
             Kind::Stage(name) => {
                 let build = escargot::CargoBuild::new()
@@ -74,13 +75,14 @@ impl Running {
                 let mut command = Command::new(env::current_exe()?);
                 let name = floor.to_possible_value().expect("no floor is hidden");
                 command.args(["--serve", name.get_name()]);
+                input = Stdio::piped(); // its end tells a floor that we have ended
                 command
             }
             Kind::Redis => return Self::redis(),
         };
         command
             .env_remove("STAGE_PORT")
-            .stdin(Stdio::null())
+            .stdin(input)
             .stdout(Stdio::piped());
         let mut child = command.spawn()?;
         let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();

@@ -40,6 +40,14 @@ enum Operator {
     Hosted(mpsc::Sender<String>),
 }
 
+/// Options for our own server with which no scene of these tests reaches a limit.
+pub fn higher_limits(stage: &str) -> &'static [&'static str] {
+    match stage {
+        stage if stage < "07" => &[],
+        _ => &["--max-line", "20000", "--max-rate", "1000000"],
+    }
+}
+
 impl Server {
     /// Starts the server that the test is about: `examples/{stage}_server.rs`, or
     /// what `STAGE_CMD` says.
@@ -84,11 +92,7 @@ impl Server {
         if stage < "07" && (options.is_empty() || env::var_os("STAGE_CMD").is_some()) {
             return Some(Self::start(stage));
         }
-        let higher: &[_] = match stage {
-            stage if stage < "07" => &[],
-            _ => &["--max-line", "20000", "--max-rate", "1000000"],
-        };
-        Self::ours_with(stage, &[higher, options].concat())
+        Self::ours_with(stage, &[higher_limits(stage), options].concat())
     }
 
     /// Starts our example by a command of the test's own, without its options.

@@ -2,6 +2,7 @@
 //! runs each of these.
 
 use std::process::Command;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{Server, applies_to_ours_only, example};
@@ -17,11 +18,13 @@ fn has_limits() -> bool {
     !cfg!(windows)
 }
 
-/// Our example, started by a shell that first runs `limit`.
+/// Our example, started by a shell that first runs `limit`, without the descriptors that
+/// the tests may have inherited.
 pub fn limited(stage: &str, limit: &str) -> Server {
     let program = example(&format!("{stage}_server"));
     let mut shell = Command::new("sh");
-    shell.args(["-c", &format!("{limit}; exec \"$0\" \"$@\"")]);
+    let inherited: String = (3..10).map(|n| format!("exec {n}<&-; ")).collect();
+    shell.args(["-c", &format!("{inherited}{limit}; exec \"$0\" \"$@\"")]);
     shell.arg(program.get_program());
     Server::example(stage, shell)
 }
@@ -47,6 +50,17 @@ pub fn no_file_descriptor_at_all(stage: &str, of_its_own: usize) {
         ));
     }
     server.is_still_running();
+}
+
+/// The same, as a promise of stage 05 and later.
+pub fn without_file_descriptors_it_neither_ends_nor_spins(stage: &str) {
+    let of_its_own = match &stage[..2] {
+        "06" | "07" => 5, // one is kept in reserve
+        "08" => 6,        // the poll, and what wakes it
+        "09" => 7,        // what the runtime waits with
+        _ => 4,
+    };
+    no_file_descriptor_at_all(stage, of_its_own);
 }
 
 /// Out of file descriptors, the server serves those who are in, and new ones when some
@@ -98,14 +112,20 @@ fn out_of_something(stage: &str, limit: &str, refusal: &str, is_served: IsServed
     }
 }
 
-/// A panic in the thread of one client, with the room locked (from stage 04 on): she is
-/// let go, the others hear of it once, and the room goes on.
+pub fn a_panic_lets_its_client_go_and_nobody_else(stage: &str) {
+    if applies_to_ours_only() {
+        a_panic(stage);
+    }
+}
+
+/// A panic while one client is served, with the room locked if there is a lock (from stage
+/// 04 on): she is let go, the others hear of it once, and the room goes on.
 pub fn a_panic(stage: &str) {
     let mut command = example(&format!("{stage}_server"));
     command.env("STAGE_PANIC_ON", "boom");
     let server = Server::example(stage, command);
     let [mut ana, mut beto, mut carla] = server.chat(["ana", "beto", "carla"]);
-    // The thread panics with the room locked, so the lock is poisoned as well.
+    // A lock that was held is poisoned as well.
     carla.says("boom");
     server.shows("told to panic");
     ana.hears("* carla left");
@@ -118,4 +138,26 @@ pub fn a_panic(stage: &str) {
     carla.says("carla");
     ana.hears("carla");
     beto.hears("carla");
+}
+
+/// What the event loop and the tasks are for (from stage 08 on).
+pub fn clients_that_say_nothing_cost_no_thread_and_no_time(stage: &str) {
+    let Some(server) = Server::ours(stage) else {
+        return;
+    };
+    let mut clients: Vec<_> = (0..50).map(|_| server.client("one of fifty")).collect();
+    for (client, n) in clients.iter_mut().zip(0..) {
+        client.says(&format!("client{n}"));
+        client.hears("welcome");
+    }
+    // One for all, and one that waits for Ctrl-C.
+    if let Some(threads) = server.threads() {
+        assert_eq!(threads, 2);
+    }
+    let before = server.cpu_time();
+    thread::park_timeout(Duration::from_millis(300));
+    let used = server.cpu_time() - before;
+    if used > Duration::from_millis(30) {
+        server.fail(format!("In 0.3 s of silence it has worked for {used:?}."));
+    }
 }
