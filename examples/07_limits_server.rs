@@ -306,8 +306,8 @@ impl Chat {
         self.clients.clear();
     }
 
-    /// Tells the room what a client says, and sends what it answers, all in one; whether
-    /// there was anything for the others.
+    /// Tells the room what a client says, and sends what it answers, all in one piece;
+    /// whether there was anything for the others.
     fn hear_lines<'a>(
         &mut self,
         id: Id,
@@ -315,8 +315,7 @@ impl Chat {
         rate: &mut Rate,
         limits: Limits,
     ) -> Result<bool, Refusal> {
-        let (mut to_self, mut to_others) = (String::new(), String::new());
-        let mut refusal = None;
+        let (mut outcomes, mut refusal) = (Vec::new(), None);
         for line in lines {
             match line {
                 Err(TooLong) => refusal = Some(Refusal::LineTooLong(limits.max_line)),
@@ -326,16 +325,13 @@ impl Chat {
                 }
                 Ok(line) => {
                     cli::panic_if_told(&line); // a drill: see lesson 04
-                    let outcome = self.room.hear(id, &line);
-                    to_self.extend(outcome.to_self.as_deref());
-                    to_others.extend(outcome.to_others.as_deref());
+                    outcomes.push(self.room.hear(id, &line));
                 }
             }
         }
-        let said_something = !to_others.is_empty();
-        let [to_self, to_others] =
-            [to_self, to_others].map(|text| (!text.is_empty()).then(|| text.into()));
-        self.send(id, Outcome { to_self, to_others });
+        let outcome: Outcome = outcomes.into_iter().collect();
+        let said_something = outcome.to_others.is_some();
+        self.send(id, outcome);
         refusal.map_or(Ok(said_something), Err)
     }
 

@@ -540,7 +540,7 @@ impl Client {
             let written = match self.outbox.len() {
                 1 => self.stream.write(&self.outbox[0]), // for all but who has just spoken
                 _ => {
-                    let mut slices = [IoSlice::new(&[]); 16];
+                    let mut slices = [IoSlice::new(&[]); 128];
                     let parts = slices.iter_mut().zip(&self.outbox);
                     let count = parts
                         .map(|(slice, part)| *slice = IoSlice::new(part))

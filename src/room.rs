@@ -42,6 +42,20 @@ pub struct Outcome {
     pub to_others: Option<Line>,
 }
 
+/// What several lines of one client bring, in one piece.
+impl FromIterator<Outcome> for Outcome {
+    fn from_iter<I: IntoIterator<Item = Outcome>>(outcomes: I) -> Self {
+        let (mut to_self, mut to_others) = (String::new(), String::new());
+        for outcome in outcomes {
+            to_self.extend(outcome.to_self.as_deref());
+            to_others.extend(outcome.to_others.as_deref());
+        }
+        let [to_self, to_others] =
+            [to_self, to_others].map(|text| (!text.is_empty()).then(|| text.into()));
+        Self { to_self, to_others }
+    }
+}
+
 /// Why somebody leaves, as the others are told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Leaving {
@@ -216,6 +230,25 @@ mod tests {
         assert_eq!(said.to_self, None);
         assert_eq!(&*said.to_others.unwrap(), "Carla: hola: * a todos\n");
         assert_eq!(hearers(&mut room, 3), [1, 2]);
+    }
+
+    #[test]
+    fn what_several_lines_bring_can_be_sent_in_one_piece() {
+        let mut room = room();
+        room.arrive(3);
+        let outcome: Outcome = ["", "carla", "hola"]
+            .into_iter()
+            .map(|line| room.hear(3, line))
+            .collect();
+        assert_eq!(
+            outcome.to_self.as_deref(),
+            Some("! a name has at least one character: try another one\n* welcome, carla\n")
+        );
+        assert_eq!(
+            outcome.to_others.as_deref(),
+            Some("* carla joined\ncarla: hola\n")
+        );
+        assert_eq!(Outcome::from_iter([]), Outcome::default());
     }
 
     #[test]
