@@ -17,10 +17,10 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use socket_stages::cli;
 use socket_stages::limits::{Limits, Rate, Refusal};
 use socket_stages::lines::{Lines, TooLong};
 use socket_stages::room::{Id, Leaving, Line, Outcome, Room};
+use socket_stages::{cli, log};
 
 /// A chat: the first line that a client sends is its name.
 #[derive(Parser)]
@@ -128,6 +128,7 @@ fn main() -> Result<(), cli::Failure> {
         let _ = client.join(); // its panic, if any, has been printed
     }
     cli::log!("closed");
+    log::flush();
     Ok(())
 }
 

@@ -22,10 +22,10 @@ use bytes::{Buf, Bytes, BytesMut};
 use clap::Parser;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
-use socket_stages::cli;
 use socket_stages::limits::{Limits, Rate, Refusal};
 use socket_stages::lines::Lines;
 use socket_stages::room::{Id, Leaving, Outcome, Room};
+use socket_stages::{cli, log};
 
 /// A chat: the first line that a client sends is its name.
 #[derive(Parser)]
@@ -101,6 +101,7 @@ fn main() -> Result<(), cli::Failure> {
     server.run(listener, &closing)?;
     server.close(Duration::from_secs_f64(args.grace))?;
     cli::log!("closed");
+    log::flush();
     Ok(())
 }
 

@@ -16,10 +16,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use clap::Parser;
-use socket_stages::cli;
 use socket_stages::limits::{Limits, Rate, Refusal};
 use socket_stages::lines::{Lines, TooLong};
 use socket_stages::room::{Id, Leaving, Line, Outcome, Room};
+use socket_stages::{cli, log};
 use tokio::io::AsyncWriteExt;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
@@ -120,6 +120,7 @@ async fn main() -> Result<(), cli::Failure> {
     let _ = time::timeout(Duration::from_secs_f64(args.grace), all_ended).await;
     clients.shutdown().await;
     cli::log!("closed");
+    log::flush();
     Ok(())
 }
 

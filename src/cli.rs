@@ -195,15 +195,15 @@ pub fn seconds(text: &str) -> Result<f64, String> {
     seconds.ok_or("it must be a number of seconds, from 0 to 86400".into())
 }
 
-/// Prints a line as `println!` does, but goes on when nobody can read it any more: for a
-/// server, a log that has gone is no reason to end, or to panic.
+/// Prints a line as `println!` does, but neither waits for a terminal that has stopped nor
+/// panics when there is none any more: see [`log`](mod@crate::log). Call
+/// [`flush`](crate::log::flush) before `main` ends.
 #[macro_export]
 #[doc(hidden)]
 macro_rules! __log {
-    ($($arg:tt)*) => {{
-        use ::std::io::Write as _;
-        let _ = ::std::writeln!(::std::io::stdout(), $($arg)*);
-    }};
+    ($($arg:tt)*) => {
+        $crate::log::line(::std::format_args!($($arg)*))
+    };
 }
 #[doc(inline)]
 pub use crate::__log as log;

@@ -5,6 +5,7 @@
 //! - [`cli`]: the command line of every program, and its errors in plain words.
 //! - [`limits`]: what a client may do, from stage 07 on.
 //! - [`lines`]: lines within bounds, from stage 07 on.
+//! - [`log`](mod@log): a log that makes nobody wait, from stage 07 on.
 //! - [`prompt`]: a prompt that survives the arrival of a line.
 //! - [`room`]: the chat room as a plain value, from stage 04 on.
 
@@ -13,5 +14,6 @@
 pub mod cli;
 pub mod limits;
 pub mod lines;
+pub mod log;
 pub mod prompt;
 pub mod room;

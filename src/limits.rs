@@ -58,12 +58,12 @@ impl Limits {
         if granted < wanted {
             let clients = granted.saturating_sub(OWN_DESCRIPTORS).max(1);
             self.max_clients = usize::try_from(clients).unwrap_or(usize::MAX);
-            println!(
+            cli::log!(
                 "room for {}: the system grants {granted} open files (ulimit -n)",
                 counted(self.max_clients)
             );
         } else {
-            println!("room for {}", counted(self.max_clients));
+            cli::log!("room for {}", counted(self.max_clients));
         }
         self
     }

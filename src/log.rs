@@ -1,0 +1,84 @@
+//! A log that makes nobody wait: lines for the standard output, written by a thread of
+//! their own.
+//!
+//! `println!` waits while a terminal is stopped (Ctrl-S), or nobody reads the pipe, and a
+//! server that waits for its log serves nobody. It panics when the output has been closed.
+//! Here lines are left out, and counted, rather than waited for.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io::{self, Write};
+use std::mem;
+use std::sync::{Condvar, Mutex, MutexGuard, Once, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+/// How many lines may wait to be written.
+const MOST: usize = 1024;
+
+/// How long [`flush`] waits.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+static LOG: Mutex<Log> = Mutex::new(Log {
+    lines: VecDeque::new(),
+    left_out: 0,
+    is_writing: false,
+});
+
+/// Something has come to be written, or has been.
+static CHANGED: Condvar = Condvar::new();
+
+struct Log {
+    lines: VecDeque<String>,
+    left_out: usize,
+    is_writing: bool,
+}
+
+/// Logs a line: see [`cli::log!`](crate::cli::log).
+pub fn line(text: fmt::Arguments<'_>) {
+    static STARTED: Once = Once::new();
+    STARTED.call_once(|| {
+        let writer = thread::Builder::new().name("log".into()).spawn(write_lines);
+        drop(writer); // without a thread to write it, the log is left out
+    });
+    let mut log = lock();
+    match log.lines.len() < MOST {
+        true => log.lines.push_back(format!("{text}\n")),
+        false => log.left_out += 1,
+    }
+    CHANGED.notify_all();
+}
+
+/// Waits until all that has been logged is written; but not longer than a second.
+pub fn flush() {
+    let unwritten = |log: &mut Log| log.is_writing || !log.lines.is_empty();
+    let written = CHANGED.wait_timeout_while(lock(), PATIENCE, unwritten);
+    drop(written);
+}
+
+fn write_lines() {
+    let mut log = lock();
+    loop {
+        log.is_writing = false;
+        CHANGED.notify_all();
+        log = CHANGED
+            .wait_while(log, |log| log.lines.is_empty())
+            .unwrap_or_else(PoisonError::into_inner);
+        log.is_writing = true;
+        let mut text: String = mem::take(&mut log.lines).into_iter().collect();
+        match mem::take(&mut log.left_out) {
+            0 => {}
+            count => text += &format!("({count} more lines could not be written)\n"),
+        }
+        drop(log);
+        // An error: nobody can read it any more, which is no reason to end.
+        let mut output = io::stdout();
+        let _ = output.write_all(text.as_bytes()).and(output.flush());
+        log = lock();
+    }
+}
+
+/// Nothing panics with the lock held, so there is nothing that could be out of order.
+fn lock() -> MutexGuard<'static, Log> {
+    LOG.lock().unwrap_or_else(PoisonError::into_inner)
+}
