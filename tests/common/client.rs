@@ -158,6 +158,17 @@ impl Client {
         line
     }
 
+    /// The next line that arrives is this one, to the letter; a server may end all its lines
+    /// in CR LF.
+    #[track_caller]
+    pub fn hears_exactly(&mut self, line: &str) {
+        let same = |came: &[u8]| came.strip_suffix(b"\r").unwrap_or(came) == line.as_bytes();
+        match self.next(self.patience) {
+            Came::Line(came) if same(&came) => self.heard.push(line.into()),
+            came => self.missed(&format!("{line:?}"), came),
+        }
+    }
+
     /// As [`hears`](Client::hears), and the line says before it whose it is.
     #[track_caller]
     pub fn hears_from(&mut self, name: &str, text: &str) -> String {
@@ -228,7 +239,12 @@ impl Client {
         let last_word = line.rsplit(' ').next().unwrap_or_default();
         if line.contains('\u{fffd}') {
             "\nA character was cut in two: half of it was decoded before the rest came."
-        } else if self.said.iter().any(words) {
+        } else if self
+            .said
+            .iter()
+            .filter(|text| **text != self.name)
+            .any(words)
+        {
             "\nThat is this client's own line: it should go to the others only."
         } else if self.heard.iter().any(words) {
             "\nThat line has been heard already: it came twice."

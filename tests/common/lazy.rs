@@ -20,7 +20,18 @@ pub fn client(server: &Server) -> TcpStream {
 /// Ana speaks on and on, until nobody hears her any more; as soon as the lazy one reads,
 /// everything moves again.
 #[track_caller]
-pub fn stops_the_room(mut lazy: TcpStream, ana: &Client, mut beto: Client) {
+pub fn stops_the_room(lazy: TcpStream, ana: &Client, beto: Client) {
+    stops_the_room_while(lazy, ana, beto, || {});
+}
+
+/// As [`stops_the_room`], and while nothing moves, this happens.
+#[track_caller]
+pub fn stops_the_room_while(
+    mut lazy: TcpStream,
+    ana: &Client,
+    mut beto: Client,
+    happens: impl FnOnce(),
+) {
     let stopped = Arc::new(AtomicBool::new(false));
     let has_stopped = Arc::clone(&stopped);
     let mut speaking = ana.stream().try_clone().unwrap();
@@ -38,6 +49,7 @@ pub fn stops_the_room(mut lazy: TcpStream, ana: &Client, mut beto: Client) {
     }
     stopped.store(true, Ordering::Relaxed);
     beto.has_heard_nothing();
+    happens();
 
     thread::spawn(move || io::copy(&mut lazy, &mut io::sink()));
     let heard = beto.hears_within("at last", patience());

@@ -23,10 +23,25 @@ pub fn example(name: &str) -> Command {
             .current_release();
         match build.run() {
             Ok(program) => built.insert(name.into(), program.path().into()),
-            Err(error) => panic!("examples/{name}.rs cannot be built:\n{error}"),
+            Err(_) => panic!(
+                "\n\nexamples/{name}.rs cannot be built:\n\n{}",
+                complaint(name)
+            ),
         };
     }
     Command::new(&built[name])
+}
+
+/// What the compiler says about an example, for people: `escargot` asks for it as JSON.
+fn complaint(name: &str) -> String {
+    let built = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--example", name])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output();
+    match built {
+        Ok(output) => String::from_utf8_lossy(&output.stderr).into(),
+        Err(error) => error.to_string(),
+    }
 }
 
 /// A running program, killed with all its descendants when dropped.

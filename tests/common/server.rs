@@ -79,6 +79,24 @@ impl Server {
         })
     }
 
+    /// As [`start`](Server::start), for an exercise that gives the server these options: a
+    /// command in `STAGE_CMD` gets them at its end. Without them, that is `missing`.
+    #[track_caller]
+    pub fn start_with(stage: &str, options: &[&str], missing: &str) -> Self {
+        match env::var("STAGE_CMD") {
+            Ok(command) => {
+                let server = Self::foreign(stage, &format!("{command} {}", options.join(" ")));
+                server.still_missing(missing);
+                server
+            }
+            Err(_) => {
+                let mut command = example(&format!("{stage}_server"));
+                command.args(options);
+                Self::example_with(stage, command, |story| story.still_missing(missing))
+            }
+        }
+    }
+
     /// As [`start`](Server::start), for a scene that sends more and faster than a server
     /// with limits (from stage 07 on) lets anybody: ours is given higher ones.
     #[track_caller]
@@ -97,11 +115,18 @@ impl Server {
 
     /// Starts our example by a command of the test's own, without its options.
     #[track_caller]
-    pub fn example(stage: &str, mut command: Command) -> Self {
+    pub fn example(stage: &str, command: Command) -> Self {
+        Self::example_with(stage, command, |_| {})
+    }
+
+    /// As [`example`](Server::example), with a story that has begun already.
+    #[track_caller]
+    fn example_with(stage: &str, mut command: Command, begin: impl FnOnce(&Story)) -> Self {
         command.args(["--port", "0"]).env_remove("STAGE_PORT");
         let program = Program::start(command).expect("a program just built can be started");
         let output = program.output().clone();
         let story = Story::new(stage, format!("examples/{stage}_server.rs"), output.clone());
+        begin(&story);
 
         let deadline = Instant::now() + patience_at_start();
         let mut lines = (0..).map_while(|index| output.line(index, deadline));
@@ -225,6 +250,11 @@ impl Server {
     /// Tells the learner where to look, should the test fail from here on.
     pub fn likely_cause(&self, cause: &str) {
         self.story.likely_cause(cause);
+    }
+
+    /// Tells the learner what an exercise still lacks, should its check fail from here on.
+    pub fn still_missing(&self, what: &str) {
+        self.story.still_missing(what);
     }
 
     /// A new client. It is connected; that the server has accepted it shows only

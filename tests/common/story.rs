@@ -17,6 +17,7 @@ struct Inner {
     output: Output,
     steps: Mutex<Vec<String>>,
     likely_cause: Mutex<Option<String>>,
+    still_missing: Mutex<Option<String>>,
 }
 
 impl Story {
@@ -27,6 +28,7 @@ impl Story {
             output,
             steps: Mutex::default(),
             likely_cause: Mutex::default(),
+            still_missing: Mutex::default(),
         }))
     }
 
@@ -37,6 +39,11 @@ impl Story {
     /// What is told, should the test fail from here on.
     pub fn likely_cause(&self, cause: &str) {
         *self.0.likely_cause.lock().unwrap() = Some(cause.into());
+    }
+
+    /// What an exercise still lacks, should its check fail from here on.
+    pub fn still_missing(&self, what: &str) {
+        *self.0.still_missing.lock().unwrap() = Some(what.into());
     }
 
     /// Should the server have ended, its last words may still be on their way.
@@ -51,9 +58,13 @@ impl Story {
         if let Some(cause) = &*self.0.likely_cause.lock().unwrap() {
             told += &format!("A likely cause: {cause}\n");
         }
+        if let Some(missing) = &*self.0.still_missing.lock().unwrap() {
+            told += &format!("Still missing: {missing}\n");
+        }
         told += "\nWhat was done:\n";
         let steps = self.0.steps.lock().unwrap();
         told += &last_of(&steps, |step| format!("  - {step}\n"));
+        drop(steps); // a panic would poison it, and other threads have to tell too
         told += &format!("\nThe server ({server}) printed:\n");
         told += &last_of(&self.0.output.lines(), |line| format!("  | {line}\n"));
         told += &format!("\nTo learn more: lessons/{stage}.md\n");
