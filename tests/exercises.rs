@@ -1,5 +1,6 @@
 //! The exercises of the lessons, *Change it*: lesson, check, hints and solution belong
-//! together by name; every check fails before and passes after its solution.
+//! together by name; every check fails before and passes after its solution; and the loop
+//! that grades a folder of submissions does so.
 //!
 //! The quick half runs with all the other tests. The slow one builds every solution:
 //! `cargo test --test exercises -- --ignored --nocapture`
@@ -245,7 +246,11 @@ fn the_readers_own_programs_stay_out_of_the_way() {
     if !git_is_here() || !Path::new(ROOT).join(".git").exists() {
         return;
     }
-    for file in ["examples/my_server.rs", "my_server.py"] {
+    for file in [
+        "examples/my_server.rs",
+        "my_server.py",
+        "submissions/ana/server.py",
+    ] {
         let ignored = git(ROOT).args(["check-ignore", file]).output().unwrap();
         assert!(ignored.status.success(), "git does not ignore {file}");
     }
@@ -282,6 +287,29 @@ fn the_teachers_notes_name_what_is_behind_each_wrong_answer() {
         }
         assert_eq!(letters(notes, "\n- **", ".** "), wrong, "{stage}: notes");
     }
+}
+
+/// What the table for graders quotes is what the tests say.
+#[test]
+fn the_tests_say_what_graders_are_told_that_they_say() {
+    let page = read("lessons/README.md");
+    let (_, table) = page.split_once("\n| the message |").unwrap();
+    let (table, _) = table.split_once("\n\n").unwrap();
+    let harness: String = ["common/client", "common/server", STAGES[3], STAGES[4]]
+        .map(|file| read(format!("tests/{file}.rs")))
+        .concat();
+    let mut quoted = 0;
+    for row in table.lines().skip(2) {
+        // The words between backticks; `…` stands for what varies.
+        let message = row.split('|').nth(1).unwrap();
+        for words in message.split('`').skip(1).step_by(2) {
+            for part in words.split('…').map(str::trim) {
+                assert!(harness.contains(part), "no test says {part:?}");
+                quoted += 1;
+            }
+        }
+    }
+    assert!(quoted > 5, "the table quotes the messages");
 }
 
 fn git(folder: impl AsRef<Path>) -> Command {
@@ -544,4 +572,122 @@ fn the_readers_own_program_is_tested_as_the_index_says() {
     let tested = tested.unwrap();
     assert!(tested.status.success(), "{}", text(&tested));
     assert!(text(&tested).contains("does not apply to STAGE_CMD"));
+}
+
+/// The block of code that the index gives to graders for this shell.
+fn grading_loop(shell: &str) -> String {
+    let page = read("lessons/README.md");
+    let (_, page) = page.split_once("\n### A folder of submissions\n").unwrap();
+    let (_, block) = page.split_once(&format!("\n```{shell}\n")).unwrap();
+    let (block, _) = block.split_once("\n```\n").unwrap();
+    format!("{block}\n")
+}
+
+/// Hands in some submissions, grades them as the index says, and looks at the table.
+fn is_graded(program: &str, arguments: &[&str], block: &str) {
+    // What `python3` finds first may be a script that looks for the real one.
+    let Some(python) = ["python3", "python"].into_iter().find_map(|python| {
+        let code = "import sys; print(sys.executable if sys.version_info >= (3, 8) else '')";
+        let said = Command::new(python).args(["-c", code]).output().ok()?;
+        let path = String::from_utf8(said.stdout).ok()?.trim().to_owned();
+        (!path.is_empty()).then(|| format!("'{path}'"))
+    }) else {
+        return eprintln!("does not run: there is no Python 3 on this machine");
+    };
+    let _turn = TURN.lock();
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("submissions_{program}"));
+    let _ = fs::remove_dir_all(&folder); // from the last time, if there was one
+    // As the graders see it, from the folder of the repository.
+    let folder_name = folder.strip_prefix(ROOT).unwrap_or(&folder);
+    let folder_name = folder_name.to_str().unwrap().replace('\\', "/");
+    for (name, program, command) in [
+        (
+            "ana",
+            Some("03_broadcast.py"),
+            "{python} -u {folder}/server.py {port}",
+        ),
+        (
+            "beto",
+            Some("03_broadcast_as_often_taught.py"),
+            "{python} -u {folder}/server.py {port}",
+        ),
+        ("carla", None, "{python} -u {folder}/server.py {port}"),
+        ("dora", None, ""),
+    ] {
+        let folder = folder.join(name);
+        fs::create_dir_all(&folder).unwrap();
+        if let Some(program) = program {
+            let path = format!("tests/servers/{program}");
+            fs::write(folder.join("server.py"), read(path)).unwrap();
+        }
+        // Dora has forgotten the file.
+        if !command.is_empty() {
+            let command = command
+                .replace("{python}", &python)
+                .replace("{folder}", &format!("'{folder_name}/{name}'"));
+            fs::write(folder.join("command"), command + "\n").unwrap();
+        }
+    }
+    let script = block.replace("submissions", &folder_name);
+    let script_file = folder.join("grade.ps1");
+    fs::write(&script_file, script).unwrap();
+    let graded = Command::new(program)
+        .args(arguments)
+        .arg(&script_file)
+        .current_dir(ROOT)
+        .env("STAGE_PATIENCE_SECS", "5")
+        .output()
+        .unwrap();
+    let table = String::from_utf8_lossy(&graded.stdout).replace('\r', "");
+    println!("{program}:\n{table}");
+    let said = text(&graded);
+    let row = |name: &str| {
+        let row = table.lines().find_map(|line| line.strip_prefix(name));
+        row.unwrap_or_else(|| panic!("no row for {name}:\n{said}"))
+            .trim()
+    };
+    assert_eq!(row("ana "), "passed", "{said}");
+    let failed = row("beto ").strip_prefix("fails: ").unwrap_or_default();
+    for test in [
+        "a_line_in_two_packets_is_one_line",
+        "a_reset_in_the_middle_of_a_burst_does_not_disturb_the_others",
+    ] {
+        assert!(failed.split(' ').any(|failed| failed == test), "{said}");
+    }
+    assert!(!failed.contains("everybody_else_hears_a_line"), "{said}");
+    assert!(table.contains(" should have heard "), "{said}");
+    let told = row("carla ");
+    assert!(
+        told.starts_with("does not start: The program ended before it listened"),
+        "{said}"
+    );
+    let told = row("dora ");
+    assert!(
+        told.starts_with("does not start: It has no {port} in it"),
+        "{said}"
+    );
+    for name in ["ana", "beto", "carla", "dora"] {
+        assert!(
+            folder.join(name).join("log.txt").exists(),
+            "{name} has no log"
+        );
+    }
+}
+
+#[cfg(unix)]
+#[test]
+#[ignore = "runs a stage's tests against several servers"]
+fn a_folder_of_submissions_is_graded_by_a_shell() {
+    is_graded("sh", &[], &grading_loop("sh"));
+}
+
+#[test]
+#[ignore = "runs a stage's tests against several servers"]
+fn a_folder_of_submissions_is_graded_by_powershell() {
+    if Command::new("pwsh").arg("-Version").output().is_err() {
+        eprintln!("does not run: there is no PowerShell (pwsh) on this machine");
+        return;
+    }
+    let arguments = ["-NoProfile", "-ExecutionPolicy", "Bypass", "-File"];
+    is_graded("pwsh", &arguments, &grading_loop("powershell"));
 }
