@@ -24,6 +24,7 @@ const STAGES: &[&str] = &[
     "02_parallel",
     "03_broadcast",
     "04_chat",
+    "05_outbox",
 ];
 
 /// An exercise, as the lesson has it.
