@@ -25,6 +25,7 @@ const STAGES: &[&str] = &[
     "03_broadcast",
     "04_chat",
     "05_outbox",
+    "06_shutdown",
 ];
 
 /// An exercise, as the lesson has it.
