@@ -26,6 +26,7 @@ const STAGES: &[&str] = &[
     "04_chat",
     "05_outbox",
     "06_shutdown",
+    "07_limits",
 ];
 
 /// An exercise, as the lesson has it.
