@@ -27,6 +27,8 @@ const STAGES: &[&str] = &[
     "05_outbox",
     "06_shutdown",
     "07_limits",
+    "08_event_loop",
+    "09_async",
 ];
 
 /// An exercise, as the lesson has it.

@@ -441,3 +441,55 @@ pub fn one_busy_client_does_not_starve_the_others(stage: &str) {
         let _ = busy.stream().shutdown(Shutdown::Both);
     });
 }
+
+/// An exercise of lessons 08 and 09: whoever says nothing is warned in time.
+#[track_caller]
+pub fn whoever_says_nothing_is_warned(stage: &str) {
+    const IDLE: Duration = Duration::from_secs(2);
+    let options = ["--idle-timeout", "2", "--warn-before", "1.5"];
+    let server = Server::start_with(stage, &options, "an option --warn-before");
+    let mut nobody = server.client("nobody");
+    let mut ana = server.client("ana");
+    let mut late = 0;
+    for line in ["ana", "one", "two", "three", "four"] {
+        let spoken = Instant::now();
+        ana.says(line);
+        if line == "ana" {
+            ana.hears("ana"); // the welcome
+        }
+        server.still_missing(
+            "for ana, when she has said nothing for half a second, and a second and a half are \
+             left: \"* say something within 1.5 s\"",
+        );
+        ana.hears_exactly("* say something within 1.5 s");
+        let silence = spoken.elapsed();
+        if silence < Duration::from_millis(500) {
+            server.still_missing("no warning as long as there is more time");
+            server.fail(format!("Ana was warned after {silence:.2?} of silence."));
+        }
+        late += usize::from(silence > Duration::from_millis(1250));
+        // What comes next is another warning if she speaks, since that puts it off.
+        server
+            .still_missing("for whoever says something in time, as much time as at the beginning");
+        if line == "four" {
+            server.still_missing("one warning, and then the end as before, if she says nothing");
+            ana.hears("nothing said for 2 s");
+            ana.hears_the_end();
+            if spoken.elapsed() < IDLE {
+                server.fail(format!("She had only {:.2?}.", spoken.elapsed()));
+            }
+        }
+    }
+    // A machine may be slow, once; but not again and again.
+    if late > 1 {
+        server.still_missing(
+            "a warning in time. What wakes the server, if after a warning and a word of ana's the \
+             next warning comes before what was her deadline?",
+        );
+        server.fail(format!(
+            "Of five warnings, {late} came most of a second too late."
+        ));
+    }
+    server.still_missing("no warning for somebody who is not in the room");
+    nobody.has_heard_nothing();
+}
