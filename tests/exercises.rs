@@ -17,7 +17,7 @@ use std::time::Instant;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
-/// The lessons whose exercises are ready.
+/// The lessons whose exercises have checks.
 const STAGES: &[&str] = &[
     "00_echo",
     "01_sequential_join",
@@ -476,6 +476,11 @@ fn for_each<T: Sync>(all: &[T], act: impl Fn(&T) + Sync) {
 #[ignore = "builds and runs all solutions, which takes a minute or two"]
 fn every_check_fails_before_and_passes_after_its_solution() {
     if !git_is_here() {
+        return;
+    }
+    if cfg!(windows) {
+        // Exercises of stage 06 need signals, which only Unix has.
+        eprintln!("does not run: not every exercise can be checked on this system");
         return;
     }
     let _turn = TURN.lock();
