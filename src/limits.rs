@@ -86,6 +86,8 @@ pub enum Refusal {
     NoName(Duration),
     /// Nothing said for so long.
     Idle(Duration),
+    /// Whoever runs the server wants it so (stage 10).
+    PutOut,
 }
 
 impl fmt::Display for Refusal {
@@ -96,6 +98,7 @@ impl fmt::Display for Refusal {
             Self::TooFast(lines) => write!(f, "nobody says more than {lines} lines a second"),
             Self::NoName(time) => write!(f, "no name within {} s", time.as_secs_f64()),
             Self::Idle(time) => write!(f, "nothing said for {} s", time.as_secs_f64()),
+            Self::PutOut => write!(f, "put out by the server"),
         }
     }
 }

@@ -114,6 +114,20 @@ impl Room {
         }
     }
 
+    /// Whoever runs the server says something: to one of those in the room, or (`None`) to
+    /// everybody. What clients say begins with their name, and what the room announces
+    /// begins with `* ` and somebody's name, which has no blank in it: so neither can be
+    /// taken for this.
+    pub fn answer(&self, to: Option<Id>, text: &str) -> Outcome {
+        let mut outcome = Outcome::default();
+        match to {
+            None => outcome.to_others = Some(format!("* the server: {text}\n").into()),
+            Some(id) if self.name(id).is_none() => {} // not, or no longer, in the room
+            Some(_) => outcome.to_self = Some(format!("* the server to you: {text}\n").into()),
+        }
+        outcome
+    }
+
     /// Who is to be sent what, after a command about `id` had this outcome.
     pub fn deliveries<'a>(
         &'a self,
@@ -273,6 +287,31 @@ mod tests {
         let mut room = room();
         room.arrive(3);
         assert_eq!(room.leave(3, Leaving::Left), Outcome::default());
+    }
+
+    #[test]
+    fn the_server_answers_everybody_or_one_of_them() {
+        let mut room = room();
+        room.arrive(3);
+        let to_all = room.answer(None, "hola");
+        assert_eq!(
+            &**to_all.to_others.as_ref().unwrap(),
+            "* the server: hola\n"
+        );
+        let mut all: Vec<_> = room.deliveries(0, &to_all).map(|(id, _)| id).collect();
+        all.sort();
+        assert_eq!(all, [1, 2]);
+
+        let to_one = room.answer(Some(2), "hola");
+        let line = "* the server to you: hola\n".into();
+        assert_eq!(
+            room.deliveries(2, &to_one).collect::<Vec<_>>(),
+            [(2, &line)]
+        );
+        // Who has no name yet hears nothing, and who has left hears nothing any more.
+        for nobody in [3, 4] {
+            assert_eq!(room.answer(Some(nobody), "hola"), Outcome::default());
+        }
     }
 
     #[test]
