@@ -83,13 +83,29 @@ fn place(page: &Page, block: &Block) -> String {
     format!("{}:{}", page.name(), block.line)
 }
 
+/// Who has no windows does not compile them: their transcripts are a test of its own.
+fn needs_windows(code: &str) -> bool {
+    code.contains("--features window")
+}
+
 #[test]
 fn every_transcript_shows_what_happens() {
+    transcripts_show_what_happens(|code| !needs_windows(code));
+}
+
+#[cfg(feature = "window")]
+#[test]
+fn every_transcript_of_windows_shows_what_happens() {
+    transcripts_show_what_happens(needs_windows);
+}
+
+fn transcripts_show_what_happens(is_meant: impl Fn(&str) -> bool) {
     let pages = pages();
     let blocks: Vec<_> = pages
         .iter()
         .flat_map(|page| page.blocks().into_iter().map(move |block| (page, block)))
-        .filter(|(_, block)| block.info == "console" && transcript::applies(&block.code))
+        .filter(|(_, block)| block.info == "console" && is_meant(&block.code))
+        .filter(|(_, block)| transcript::applies(&block.code))
         .collect();
     assert!(!blocks.is_empty(), "no transcript was found");
     // All at the same time: each has its own port and its own programs.

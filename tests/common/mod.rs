@@ -42,7 +42,11 @@ mod client;
 pub mod contract;
 pub mod lazy;
 pub mod limits;
+#[cfg(feature = "window")]
+pub mod picture;
 mod program;
+#[cfg(feature = "window")]
+pub mod screen;
 mod server;
 #[cfg(unix)]
 pub mod shutdown;

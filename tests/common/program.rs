@@ -17,10 +17,13 @@ pub fn example(name: &str) -> Command {
     // A test that failed to build one program must not fail the tests of the others.
     let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
     if !built.contains_key(name) {
-        let build = escargot::CargoBuild::new()
+        let mut build = escargot::CargoBuild::new()
             .manifest_path(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"))
             .example(name)
             .current_release();
+        if name.starts_with("10_") {
+            build = build.features("window");
+        }
         match build.run() {
             Ok(program) => built.insert(name.into(), program.path().into()),
             Err(_) => panic!(

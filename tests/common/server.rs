@@ -123,6 +123,9 @@ impl Server {
     #[track_caller]
     fn example_with(stage: &str, mut command: Command, begin: impl FnOnce(&Story)) -> Self {
         command.args(["--port", "0"]).env_remove("STAGE_PORT");
+        if stage.starts_with("10_") {
+            command.arg("--no-window"); // a display is not needed to serve
+        }
         let program = Program::start(command).expect("a program just built can be started");
         let output = program.output().clone();
         let story = Story::new(stage, format!("examples/{stage}_server.rs"), output.clone());

@@ -1,0 +1,384 @@
+//! The client's window.
+
+use eframe::egui::{self, Button, Key};
+
+use super::{Colours, Conversation, Kind, field, is_said_aloud, message, pressed};
+use crate::cli;
+
+/// What the client's window shows.
+#[derive(Debug, Default)]
+pub struct Shown {
+    /// Where the server is, as typed.
+    pub host: String,
+    /// Its port, as typed.
+    pub port: String,
+    /// The name to be known by, as typed.
+    pub name: String,
+    /// What is being typed, and stays until it could be sent.
+    pub typed: String,
+    /// What has been said.
+    pub conversation: Conversation,
+    state: State,
+    /// What went wrong, in plain words.
+    notice: Option<String>,
+    /// Why the server refused something, while this connection lasts.
+    refusal: Option<String>,
+    focus: Option<Field>,
+}
+
+/// How far we have come with the server.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub enum State {
+    /// Not connected.
+    #[default]
+    Apart,
+    /// Waiting for the server to answer.
+    Connecting,
+    /// Connected, and waiting for the server to accept the name.
+    Asking,
+    /// Connected, and the server wants another name.
+    Refused,
+    /// In the room, under this name.
+    In(String),
+    /// All is said; waiting for the server to close.
+    Leaving,
+}
+
+/// What the person in front of the window wants.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// To be connected.
+    Connect {
+        /// The name or address of the server's machine.
+        host: String,
+        /// The server's port.
+        port: u16,
+    },
+    /// To be known by this name.
+    Name(String),
+    /// To say this to the others.
+    Say(String),
+    /// To leave, or to wait no longer.
+    Leave,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Field {
+    Name,
+    Message,
+    Connect,
+}
+
+impl Shown {
+    /// A window that is not connected, with these fields filled in.
+    pub fn new(host: &str, port: u16, name: &str) -> Self {
+        let focus = match name {
+            "" => Field::Name,
+            _ => Field::Connect,
+        };
+        Self {
+            host: host.into(),
+            port: port.to_string(),
+            name: name.into(),
+            focus: Some(focus),
+            ..Self::default()
+        }
+    }
+
+    /// How far we have come with the server.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// What went wrong, if something did.
+    pub fn notice(&self) -> Option<&str> {
+        self.notice.as_deref()
+    }
+
+    /// A connection is being made.
+    pub fn connecting(&mut self) {
+        self.state = State::Connecting;
+        self.notice = None;
+        self.refusal = None;
+        // What is typed from here on is for the others.
+        self.focus = Some(Field::Message);
+    }
+
+    /// It is there, and the name has been sent.
+    pub fn asking(&mut self) {
+        self.state = State::Asking;
+        self.notice = None;
+    }
+
+    /// A line has arrived. The first that is no refusal means that the name is accepted.
+    pub fn hears(&mut self, line: &str) {
+        let kind = Kind::of(line);
+        self.conversation.push(kind, line);
+        if kind == Kind::Refused {
+            let why = line.trim_start_matches("! ");
+            self.refusal = Some(why.into());
+            self.notice = Some(format!("the server says: {why}"));
+        }
+        if self.state == State::Asking {
+            if kind == Kind::Refused {
+                self.state = State::Refused;
+                self.focus = Some(Field::Name);
+            } else {
+                self.state = State::In(self.name.clone());
+                self.refusal = None;
+                self.focus = Some(Field::Message);
+            }
+        }
+    }
+
+    /// What was typed has been handed over to be sent.
+    pub fn said(&mut self, text: &str) {
+        let State::In(name) = &self.state else {
+            return;
+        };
+        // No name has a blank in it, so nobody else's line can look like this.
+        let mine = format!("{name} (you): {text}");
+        self.conversation.push(Kind::Mine, mine);
+        self.conversation.go_to_newest();
+        self.typed.clear();
+        self.notice = None;
+    }
+
+    /// It could not be done; what was typed stays.
+    pub fn could_not(&mut self, why: impl Into<String>) {
+        self.notice = Some(why.into());
+    }
+
+    /// No more will be said; the server is to close.
+    pub fn leaving(&mut self) {
+        self.state = State::Leaving;
+    }
+
+    /// The connection has ended, or never came to be: for this reason, or because the server
+    /// has closed it.
+    pub fn ended(&mut self, why: Option<String>) {
+        let was = std::mem::take(&mut self.state);
+        let told = match (&was, why, self.refusal.take()) {
+            (State::Leaving, None, _) => {
+                self.conversation.push(Kind::Announced, "(you left)");
+                self.notice = None;
+                self.focus = Some(Field::Connect);
+                return;
+            }
+            (_, None, Some(refusal)) => format!("the server has closed the connection: {refusal}"),
+            (_, None, None) => "the server has closed the connection".into(),
+            (_, Some(why), _) => why,
+        };
+        if was == State::Connecting {
+            self.focus = Some(Field::Connect);
+        } else {
+            self.conversation.push(Kind::Refused, format!("({told})"));
+        }
+        self.notice = Some(told);
+    }
+
+    /// Draws the window, and returns what is wished for.
+    pub fn ui(&mut self, ui: &mut egui::Ui) -> Option<Wish> {
+        let mut wish = None;
+        egui::Panel::top("connection").show(ui, |ui| {
+            ui.add_space(4.0);
+            wish = self.connection(ui);
+            self.status(ui);
+            ui.add_space(2.0);
+        });
+        egui::Panel::bottom("message").show(ui, |ui| {
+            ui.add_space(6.0);
+            let said = self.message(ui);
+            wish = wish.take().or(said);
+            ui.add_space(4.0);
+        });
+        egui::CentralPanel::default_margins().show(ui, |ui| self.conversation.show(ui));
+        wish
+    }
+
+    /// Where the server is, who we are, and the button between them.
+    fn connection(&mut self, ui: &mut egui::Ui) -> Option<Wish> {
+        let mut wish = None;
+        // Two rows where one is too narrow.
+        let wide = ui.available_width() >= 620.0;
+        ui.horizontal(|ui| {
+            let apart = self.state == State::Apart;
+            let (_, enter) = field(ui, "Host", 150.0, &mut self.host, apart);
+            let (_, enter_too) = field(ui, "Port", 60.0, &mut self.port, apart);
+            if enter || enter_too {
+                wish = self.connect();
+            }
+            if wide {
+                let named = self.name_and_button(ui);
+                wish = wish.take().or(named);
+            }
+        });
+        if !wide {
+            ui.horizontal(|ui| {
+                let named = self.name_and_button(ui);
+                wish = wish.take().or(named);
+            });
+        }
+        if pressed(ui, Key::D) {
+            wish = self.connect_or_leave();
+        }
+        wish
+    }
+
+    fn name_and_button(&mut self, ui: &mut egui::Ui) -> Option<Wish> {
+        let changeable = matches!(self.state, State::Apart | State::Refused);
+        let (name, enter) = field(ui, "Name", 140.0, &mut self.name, changeable);
+        if self.focus == Some(Field::Name) {
+            name.request_focus();
+            self.focus = None;
+        }
+        let button = match self.state {
+            State::Apart => "Connect",
+            State::Connecting => "Give up",
+            _ => "Disconnect",
+        };
+        let can = self.state != State::Leaving;
+        let button = ui
+            .add_enabled(can, Button::new(button))
+            .on_hover_text(ui.ctx().format_shortcut(&SHORTCUT));
+        if self.focus == Some(Field::Connect) {
+            button.request_focus();
+            self.focus = None;
+        }
+        match self.state {
+            _ if button.clicked() => self.connect_or_leave(),
+            State::Apart if enter => self.connect(),
+            State::Refused if enter => Some(Wish::Name(self.name.clone())),
+            _ => None,
+        }
+    }
+
+    fn connect_or_leave(&mut self) -> Option<Wish> {
+        match self.state {
+            State::Apart => self.connect(),
+            State::Leaving => None,
+            _ => Some(Wish::Leave),
+        }
+    }
+
+    fn connect(&mut self) -> Option<Wish> {
+        match self.port.trim().parse() {
+            Ok(0) | Err(_) => {
+                self.notice = Some("the port must be a number from 1 to 65535".into());
+                None
+            }
+            Ok(port) => Some(Wish::Connect {
+                host: self.host.trim().into(),
+                port,
+            }),
+        }
+    }
+
+    /// How things are, in one line, or in two if something went wrong.
+    fn status(&mut self, ui: &mut egui::Ui) {
+        let state = match &self.state {
+            State::Apart => "not connected".into(),
+            State::Connecting => format!("connecting to {} port {} …", self.host, self.port),
+            State::Asking => "connected; is the name free?".into(),
+            State::Refused => "connected, but not in the room: choose another name".into(),
+            State::In(name) => format!("in the room as {name}"),
+            State::Leaving => "leaving …".into(),
+        };
+        let label = ui.add(egui::Label::new(egui::RichText::new(state).weak()).wrap());
+        is_said_aloud(&label);
+        if let Some(notice) = &self.notice {
+            let colour = Colours::of(ui.visuals().dark_mode).refused;
+            let text = egui::RichText::new(notice).color(colour);
+            let label = ui.add(egui::Label::new(text).wrap());
+            is_said_aloud(&label);
+        }
+    }
+
+    /// What is typed to the others.
+    fn message(&mut self, ui: &mut egui::Ui) -> Option<Wish> {
+        if !self.conversation.is_at_newest() && ui.button("To the newest line").clicked() {
+            self.conversation.go_to_newest();
+        }
+        let focus = self.focus.take_if(|field| *field == Field::Message);
+        let send = message(ui, "Say", &mut self.typed, focus.is_some());
+        match self.state {
+            _ if !send => None,
+            State::In(_) if cli::is_goodbye(&self.typed) => {
+                self.typed.clear();
+                Some(Wish::Leave)
+            }
+            State::In(_) => Some(Wish::Say(self.typed.clone())),
+            _ => {
+                self.notice = Some("not in the room: what you typed is kept".into());
+                None
+            }
+        }
+    }
+}
+
+const SHORTCUT: egui::KeyboardShortcut =
+    egui::KeyboardShortcut::new(egui::Modifiers::COMMAND, Key::D);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asking() -> Shown {
+        let mut shown = Shown::new("127.0.0.1", 12345, "ana");
+        shown.connecting();
+        shown.asking();
+        shown
+    }
+
+    #[test]
+    fn the_first_line_that_is_no_refusal_lets_us_in() {
+        let mut shown = asking();
+        shown.hears("! the name ana is taken: try another one");
+        assert_eq!(shown.state(), &State::Refused);
+        assert!(shown.notice().unwrap().contains("the name ana is taken"));
+        shown.name = "beto".into();
+        shown.asking();
+        shown.hears("* welcome, beto");
+        assert_eq!(shown.state(), &State::In("beto".into()));
+        assert_eq!(shown.notice(), None);
+    }
+
+    #[test]
+    fn what_is_typed_stays_until_it_is_sent() {
+        let mut shown = asking();
+        shown.hears("* welcome, ana");
+        shown.typed = "hola".into();
+        shown.ended(None);
+        assert_eq!(shown.state(), &State::Apart);
+        assert_eq!(shown.notice(), Some("the server has closed the connection"));
+        assert_eq!(shown.typed, "hola");
+        shown.connecting();
+        shown.asking();
+        shown.hears("* welcome, ana");
+        shown.said("hola");
+        assert_eq!(shown.typed, "");
+        let (kind, line) = shown.conversation.lines().next_back().unwrap();
+        assert_eq!((kind, line), (Kind::Mine, "ana (you): hola"));
+    }
+
+    #[test]
+    fn whoever_is_put_out_reads_why() {
+        let mut shown = asking();
+        shown.hears("* welcome, ana");
+        shown.hears("! nobody says more than 100 lines a second");
+        shown.ended(None);
+        assert_eq!(
+            shown.notice(),
+            Some("the server has closed the connection: nobody says more than 100 lines a second")
+        );
+    }
+
+    #[test]
+    fn who_leaves_on_purpose_is_not_told_of_a_fault() {
+        let mut shown = asking();
+        shown.hears("* welcome, ana");
+        shown.leaving();
+        shown.ended(None);
+        assert_eq!((shown.state(), shown.notice()), (&State::Apart, None));
+    }
+}

@@ -1,0 +1,363 @@
+//! What has been said, as far as it is kept, and how it is drawn.
+
+use std::collections::VecDeque;
+
+use eframe::egui::{self, Align, Key, Rect, TextFormat, TextStyle, text::LayoutJob, vec2};
+
+use super::Colours;
+
+/// How many lines are kept; older ones leave.
+pub const MOST_LINES: usize = 2000;
+
+/// How many bytes all of them together have at most. (A line has no end that we could
+/// trust: it may be a million letters long.)
+pub const MOST_BYTES: usize = 1 << 20;
+
+/// What a line is, so that it can be told apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Somebody else said it.
+    Said,
+    /// The person in front of this window said it.
+    Mine,
+    /// The room announced it, or this window did.
+    Announced,
+    /// The server said it, to everybody or to us alone.
+    Server,
+    /// The server refused something, or something went wrong.
+    Refused,
+}
+
+impl Kind {
+    /// What a line is that has arrived.
+    pub fn of(line: &str) -> Self {
+        match line {
+            line if line.starts_with("! ") => Self::Refused,
+            line if line.starts_with("* the server") => Self::Server,
+            line if line.starts_with("* ") => Self::Announced,
+            _ => Self::Said,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Entry {
+    kind: Kind,
+    text: String,
+    /// How high it is when it is drawn that wide; not known before it was.
+    measured: Option<(f32, f32)>,
+}
+
+/// The first line in view, when it is not for the newest one that one looks.
+#[derive(Debug, Clone, Copy)]
+struct Reading {
+    /// Counted from the first line of all.
+    number: usize,
+    /// How far below the line's upper edge the view begins.
+    below: f32,
+    /// How far was scrolled for that.
+    offset: f32,
+}
+
+/// Between two lines.
+const GAP: f32 = 3.0;
+
+impl Entry {
+    /// Its height at this width: as measured, or else as may be expected.
+    fn height(&self, width: f32, row: f32) -> f32 {
+        match self.measured {
+            Some((measured_at, height)) if measured_at == width => height,
+            _ => {
+                (self.text.len() as f32 * row * 0.45 / width)
+                    .ceil()
+                    .max(1.0)
+                    * row
+            }
+        }
+    }
+}
+
+/// A conversation that takes no more memory, and no more time to draw, however long it
+/// goes on: the oldest lines leave, and only those are laid out that can be seen.
+#[derive(Debug, Default)]
+pub struct Conversation {
+    entries: VecDeque<Entry>,
+    bytes: usize,
+    /// How many lines have left.
+    gone: usize,
+    /// What is being read; `None` at the newest line, where the view stays.
+    reading: Option<Reading>,
+    /// The width and the height of a row in the last frame.
+    width: f32,
+    row: f32,
+    to_newest: bool,
+}
+
+impl Conversation {
+    /// Adds a line.
+    pub fn push(&mut self, kind: Kind, text: impl Into<String>) {
+        let text = text.into();
+        self.bytes += text.len();
+        let measured = None;
+        self.entries.push_back(Entry {
+            kind,
+            text,
+            measured,
+        });
+        while self.entries.len() > MOST_LINES || self.bytes > MOST_BYTES {
+            let Some(oldest) = self.entries.pop_front() else {
+                break;
+            };
+            self.bytes -= oldest.text.len();
+            self.gone += 1;
+        }
+    }
+
+    /// The lines that are kept, oldest first.
+    pub fn lines(&self) -> impl DoubleEndedIterator<Item = (Kind, &str)> {
+        self.entries
+            .iter()
+            .map(|entry| (entry.kind, entry.text.as_str()))
+    }
+
+    /// How many lines are not here any more.
+    pub fn gone(&self) -> usize {
+        self.gone
+    }
+
+    /// Whether the newest line is in view. If not, it is not scrolled to either: whoever
+    /// reads what was said earlier goes on reading.
+    pub fn is_at_newest(&self) -> bool {
+        self.reading.is_none()
+    }
+
+    /// Scrolls to the newest line, and stays there.
+    pub fn go_to_newest(&mut self) {
+        self.to_newest = true;
+    }
+
+    /// Draws it into all the room that is left. Page Up and Page Down scroll it, and with
+    /// Ctrl Home and End go to its ends, wherever the keyboard is.
+    pub fn show(&mut self, ui: &mut egui::Ui) {
+        let mut area = egui::ScrollArea::vertical()
+            .auto_shrink(false)
+            .stick_to_bottom(true);
+        if let Some(reading) = self.reading {
+            // Lines above have left, or are higher than expected: what is being read stays
+            // where it is.
+            let offset = (self.top_of(reading.number) + reading.below).max(0.0);
+            if (offset - reading.offset).abs() > 0.5 {
+                area = area.vertical_scroll_offset(offset);
+            }
+        }
+        let shown = area.show_viewport(ui, |ui, view| self.draw(ui, view));
+        let offset = shown.state.clamped_offset().y;
+        let end = shown.content_size.y - shown.inner_rect.height();
+        self.reading = (offset < end - 1.0).then(|| self.at(offset));
+    }
+
+    /// Where the first line begins: below the one that tells how many have gone.
+    fn top(&self) -> f32 {
+        if self.gone > 0 { self.row + GAP } else { 0.0 }
+    }
+
+    /// Where a line begins. If it has left, it is the first one.
+    fn top_of(&self, number: usize) -> f32 {
+        let before = self.entries.iter().take(number.saturating_sub(self.gone));
+        let heights = before.map(|entry| entry.height(self.width, self.row) + GAP);
+        self.top() + heights.sum::<f32>()
+    }
+
+    /// The line that is there when so far is scrolled.
+    fn at(&self, offset: f32) -> Reading {
+        let mut top = self.top();
+        let mut number = self.gone;
+        for entry in &self.entries {
+            let next = top + entry.height(self.width, self.row) + GAP;
+            if next > offset {
+                break;
+            }
+            top = next;
+            number += 1;
+        }
+        let below = offset - top;
+        Reading {
+            number,
+            below,
+            offset,
+        }
+    }
+
+    fn draw(&mut self, ui: &mut egui::Ui, view: Rect) {
+        let page = view.height() * 0.9;
+        let keys = |key| ui.input(|input| input.num_presses(key)) as f32;
+        let pages = keys(Key::PageUp) - keys(Key::PageDown);
+        if pages != 0.0 {
+            ui.scroll_with_delta(vec2(0.0, pages * page));
+        }
+
+        let command = ui.input(|input| input.modifiers.command);
+        self.to_newest |= command && keys(Key::End) > 0.0;
+        let to_oldest = command && keys(Key::Home) > 0.0;
+
+        let width = ui.available_width();
+        let row = ui.text_style_height(&TextStyle::Body);
+        (self.width, self.row) = (width, row);
+        if self.is_at_newest() {
+            self.measure_newest(ui, width, view.height());
+        }
+
+        let top = ui.min_rect().left_top();
+        let mut y = 0.0;
+        if self.gone > 0 {
+            let told = format!("({} earlier lines are gone)", thousands(self.gone));
+            let told = Entry {
+                kind: Kind::Announced,
+                text: told,
+                measured: None,
+            };
+            if view.min.y < row {
+                told.draw(ui, "gone", Rect::from_min_size(top, vec2(width, row)));
+            }
+            y += row + GAP;
+        }
+        let mut surprised = false;
+        for (entry, number) in self.entries.iter_mut().zip(self.gone..) {
+            let expected = entry.height(width, row);
+            if y + expected >= view.min.y && y <= view.max.y {
+                let place = Rect::from_min_size(top + vec2(0.0, y), vec2(width, expected));
+                let height = entry.draw(ui, number, place);
+                surprised |= height != expected;
+                entry.measured = Some((width, height));
+            }
+            y += entry.height(width, row) + GAP;
+        }
+        ui.set_min_size(vec2(width, y));
+        let to_newest = std::mem::take(&mut self.to_newest) && !self.is_at_newest();
+        if to_newest || to_oldest {
+            let (y, edge) = match to_newest {
+                true => (y, Align::BOTTOM),
+                false => (0.0, Align::TOP),
+            };
+            let end = Rect::from_min_size(top + vec2(0.0, y), vec2(width, 0.0));
+            let at_once = egui::style::ScrollAnimation::none();
+            ui.scroll_to_rect_animation(end, Some(edge), at_once);
+            ui.request_repaint(); // it is scrolled from the next frame on
+        }
+        if surprised {
+            ui.request_repaint(); // the lines below have moved
+        }
+    }
+
+    /// The newest lines are about to be in view; knowing their heights beforehand, the
+    /// view need not be put right afterwards.
+    fn measure_newest(&mut self, ui: &egui::Ui, width: f32, view: f32) {
+        let mut height = 0.0;
+        for entry in self.entries.iter_mut().rev() {
+            if height > view {
+                break;
+            }
+            if entry.measured.is_none_or(|(at, _)| at != width) {
+                let galley = ui.painter().layout_job(entry.job(ui, width));
+                entry.measured = Some((width, galley.size().y));
+            }
+            height += entry.height(width, 0.0);
+        }
+    }
+}
+
+impl Entry {
+    /// Draws it, and returns how high it is.
+    fn draw(&self, ui: &mut egui::Ui, id: impl egui::AsIdSalt, place: Rect) -> f32 {
+        let galley = ui.painter().layout_job(self.job(ui, place.width()));
+        let height = galley.size().y;
+        let place = Rect::from_min_size(place.min, vec2(place.width(), height));
+        let mut line = ui.new_child(egui::UiBuilder::new().id_salt(id).max_rect(place));
+        line.add(egui::Label::new(galley));
+        height
+    }
+
+    /// Its letters and colours.
+    fn job(&self, ui: &egui::Ui, width: f32) -> LayoutJob {
+        let visuals = ui.visuals();
+        let colours = Colours::of(visuals.dark_mode);
+        let font = TextStyle::Body.resolve(ui.style());
+        let format = |color, italics| TextFormat {
+            font_id: font.clone(),
+            color,
+            italics,
+            valign: Align::BOTTOM,
+            ..Default::default()
+        };
+        let mut job = LayoutJob::default();
+        job.wrap.max_width = width;
+        // One line is one line, whatever is in it.
+        job.break_on_newline = false;
+        match self.kind {
+            Kind::Said => {
+                let name = self.text.find(": ").map_or(0, |end| end + 1);
+                let (name, text) = self.text.split_at(name);
+                job.append(name, 0.0, format(colours.name, false));
+                job.append(text, 0.0, format(visuals.text_color(), false));
+            }
+            Kind::Mine => job.append(&self.text, 0.0, format(colours.mine, false)),
+            Kind::Announced => job.append(&self.text, 0.0, format(colours.announced, true)),
+            Kind::Server => job.append(&self.text, 0.0, format(visuals.text_color(), true)),
+            Kind::Refused => job.append(&self.text, 0.0, format(colours.refused, false)),
+        }
+        job
+    }
+}
+
+/// 1234567 as 1,234,567.
+fn thousands(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (digit, left) in digits.chars().zip((0..digits.len()).rev()) {
+        text.push(digit);
+        if left > 0 && left % 3 == 0 {
+            text.push(',');
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn old_lines_leave_and_are_counted() {
+        let mut conversation = Conversation::default();
+        for n in 0..MOST_LINES + 5 {
+            conversation.push(Kind::Said, format!("ana: {n}"));
+        }
+        assert_eq!(conversation.lines().count(), MOST_LINES);
+        assert_eq!(conversation.gone(), 5);
+        assert_eq!(conversation.lines().next().unwrap().1, "ana: 5");
+    }
+
+    #[test]
+    fn long_lines_leave_sooner() {
+        let mut conversation = Conversation::default();
+        for _ in 0..20 {
+            conversation.push(Kind::Said, "x".repeat(MOST_BYTES / 10));
+        }
+        assert_eq!(conversation.lines().count(), 10);
+        assert_eq!(conversation.gone(), 10);
+    }
+
+    #[test]
+    fn what_a_line_is() {
+        assert_eq!(Kind::of("ana: hola"), Kind::Said);
+        assert_eq!(Kind::of("* ana joined"), Kind::Announced);
+        assert_eq!(Kind::of("* the server to you: hola"), Kind::Server);
+        assert_eq!(Kind::of("! too long"), Kind::Refused);
+    }
+
+    #[test]
+    fn large_numbers_can_be_read() {
+        let numbers = [0, 999, 1000, 1_234_567].map(thousands);
+        assert_eq!(numbers, ["0", "999", "1,000", "1,234,567"]);
+    }
+}

@@ -1,0 +1,206 @@
+//! What the windows of stage 10 show, and how they look. No socket and no thread in here.
+//!
+//! Each window is a plain value: [`client::Shown`] and [`server::Shown`]. It is told what
+//! has happened (somebody said a line, the connection was lost), can draw itself, and
+//! answers with what the person in front of it wishes (connect, say this, put her out). A
+//! program around it, `examples/10_window_client.rs`, fulfils the wishes; a test can do
+//! without window and network.
+
+pub mod client;
+mod conversation;
+pub mod server;
+
+use anyhow::anyhow;
+use eframe::egui;
+
+pub use conversation::{Conversation, Kind, MOST_BYTES, MOST_LINES};
+
+/// Opens the window of a program, and returns when it has been closed. What the program
+/// has to do with the network may begin in `begin`: then the window is there.
+///
+/// # Errors
+///
+/// When there is no display, or one that cannot show this; the message is one sentence.
+pub fn open<A: eframe::App + 'static>(
+    title: &str,
+    begin: impl FnOnce(&egui::Context) -> A + 'static,
+) -> anyhow::Result<()> {
+    let options = eframe::NativeOptions {
+        viewport: egui::ViewportBuilder::default()
+            .with_title(title)
+            .with_inner_size([760.0, 520.0])
+            .with_min_inner_size([480.0, 360.0]),
+        ..Default::default()
+    };
+    let create = Box::new(move |created: &eframe::CreationContext<'_>| {
+        dress(&created.egui_ctx);
+        Ok(Box::new(begin(&created.egui_ctx)) as Box<dyn eframe::App>)
+    });
+    eframe::run_native(title, options, create)
+        .map_err(|error| anyhow!("cannot open a window: is there a display? ({error})"))
+}
+
+/// Sizes and colours: letters large enough to read, and dark (or light) enough.
+pub fn dress(context: &egui::Context) {
+    context.all_styles_mut(|style| {
+        for (text, font) in &mut style.text_styles {
+            font.size = match text {
+                egui::TextStyle::Heading => 18.0,
+                egui::TextStyle::Small => 12.0,
+                _ => 14.5,
+            };
+        }
+        style.spacing.item_spacing = egui::vec2(8.0, 6.0);
+        style.spacing.button_padding = egui::vec2(8.0, 4.0);
+        style.spacing.interact_size.y = 26.0;
+        let visuals = &mut style.visuals;
+        let [text, faint] = match visuals.dark_mode {
+            true => [225, 170].map(egui::Color32::from_gray),
+            false => [30, 90].map(egui::Color32::from_gray),
+        };
+        visuals.widgets.noninteractive.fg_stroke.color = text;
+        visuals.widgets.inactive.fg_stroke.color = text;
+        visuals.weak_text_color = Some(faint);
+        // Who has the keyboard must be seen at a glance.
+        let accent = Colours::of(visuals.dark_mode).mine;
+        visuals.selection.stroke = egui::Stroke::new(2.0, accent);
+        visuals.selection.bg_fill = match visuals.dark_mode {
+            true => egui::Color32::from_rgb(20, 70, 115),
+            false => egui::Color32::from_rgb(190, 220, 250),
+        };
+        // And where something can be typed or pressed.
+        let border = egui::Stroke::new(1.0, egui::Color32::from_gray(128));
+        visuals.widgets.inactive.bg_stroke = border;
+        visuals.widgets.active.bg_stroke = egui::Stroke::new(2.0, accent);
+    });
+}
+
+/// The colours of text that is not as any other. Never the only difference.
+#[derive(Debug, Clone, Copy)]
+struct Colours {
+    mine: egui::Color32,
+    name: egui::Color32,
+    announced: egui::Color32,
+    refused: egui::Color32,
+}
+
+impl Colours {
+    fn of(dark: bool) -> Self {
+        let colour = egui::Color32::from_rgb;
+        match dark {
+            true => Self {
+                mine: colour(125, 190, 255),
+                name: colour(140, 215, 160),
+                announced: colour(170, 170, 170),
+                refused: colour(255, 165, 90),
+            },
+            false => Self {
+                mine: colour(0, 85, 170),
+                name: colour(0, 105, 60),
+                announced: colour(90, 90, 90),
+                refused: colour(160, 60, 0),
+            },
+        }
+    }
+}
+
+/// Whether a shortcut was pressed: Ctrl (on a Mac, Command) and this key.
+fn pressed(ui: &egui::Ui, key: egui::Key) -> bool {
+    ui.input_mut(|input| input.consume_key(egui::Modifiers::COMMAND, key))
+}
+
+/// One line in which something can be typed, behind its label, for eyes and for screen
+/// readers. Returns the field, and whether Enter was pressed in it.
+fn field(
+    ui: &mut egui::Ui,
+    label: &str,
+    width: f32,
+    text: &mut String,
+    enabled: bool,
+) -> (egui::Response, bool) {
+    let label = ui.label(label);
+    let edit = egui::TextEdit::singleline(text).desired_width(width);
+    let field = ui.add_enabled(enabled, edit).labelled_by(label.id);
+    let enter = field.lost_focus() && ui.input(|input| input.key_pressed(egui::Key::Enter));
+    (field, enter)
+}
+
+/// The line at the bottom: a label, a field as wide as there is room, and a button. Returns
+/// whether what was typed is to be sent; the keyboard stays in the field.
+fn message(ui: &mut egui::Ui, label: &str, text: &mut String, focus: bool) -> bool {
+    let mut send = false;
+    ui.horizontal(|ui| {
+        let most = ui.available_width() * 0.4;
+        let label = ui.scope(|ui| {
+            ui.set_max_width(most);
+            ui.add(egui::Label::new(label).truncate())
+        });
+        let font = egui::TextStyle::Button.resolve(ui.style());
+        let button = ui
+            .painter()
+            .layout_no_wrap("Send".into(), font, egui::Color32::WHITE);
+        let padding = 2.0 * ui.spacing().button_padding.x + ui.spacing().item_spacing.x;
+        let width = ui.available_width() - button.size().x - padding;
+        let edit = egui::TextEdit::singleline(text).desired_width(width);
+        let field = ui.add(edit).labelled_by(label.inner.id);
+        if field.lost_focus() && ui.input(|input| input.key_pressed(egui::Key::Enter)) {
+            send = true;
+            field.request_focus(); // for the next line
+        }
+        if focus {
+            field.request_focus();
+        }
+        send |= ui.button("Send").clicked();
+    });
+    send
+}
+
+/// Tells a screen reader to say what stands here when it changes.
+fn is_said_aloud(response: &egui::Response) {
+    let live = egui::accesskit::Live::Polite;
+    response
+        .ctx
+        .accesskit_node_builder(response.id, |node| node.set_live(live));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How well a colour can be read on another one: WCAG 2.2, "contrast ratio".
+    fn contrast(a: egui::Color32, b: egui::Color32) -> f32 {
+        let luminance = |colour: egui::Color32| {
+            let [r, g, b, _] = egui::Rgba::from(colour).to_array();
+            0.2126 * r + 0.7152 * g + 0.0722 * b + 0.05
+        };
+        let (a, b) = (luminance(a), luminance(b));
+        a.max(b) / a.min(b)
+    }
+
+    #[test]
+    fn every_text_can_be_read() {
+        let context = egui::Context::default();
+        dress(&context);
+        for theme in [egui::Theme::Dark, egui::Theme::Light] {
+            let visuals = &context.style_of(theme).visuals;
+            let (text, panel) = (visuals.text_color(), visuals.panel_fill);
+            let colours = Colours::of(visuals.dark_mode);
+            for (colour, ground) in [
+                (colours.mine, panel),
+                (colours.name, panel),
+                (colours.announced, panel),
+                (colours.refused, panel),
+                (visuals.weak_text_color(), panel),
+                (text, panel),
+                (text, visuals.selection.bg_fill),
+            ] {
+                let ratio = contrast(colour, ground);
+                // What WCAG asks for text of this size (level AA).
+                assert!(ratio >= 4.5, "{theme:?}: {colour:?} has only {ratio}");
+            }
+            // And for the borders of what can be used.
+            let border = visuals.widgets.inactive.bg_stroke.color;
+            assert!(contrast(border, panel) >= 3.0, "{theme:?}: {border:?}");
+        }
+    }
+}

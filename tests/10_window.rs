@@ -1,0 +1,1143 @@
+//! Stage 10: what `examples/10_window_server.rs` and `10_window_client.rs` promise, and what
+//! becomes of a window that waits. `lessons/10_window.md` explains.
+//!
+//! The windows are the real ones, with their threads and sockets; only that nothing is put
+//! on a display (`common/screen.rs`). One test opens the real programs on a virtual one.
+
+mod common;
+
+#[path = "../examples/10_window_client.rs"]
+#[allow(dead_code, reason = "`main` is for the program itself")]
+mod client;
+#[path = "../examples/10_window_server.rs"]
+#[allow(dead_code, reason = "`main` is for the program itself")]
+mod server;
+
+use std::cell::Cell;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, TryRecvError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use common::screen::{Look, Screen};
+use common::{Program, Server, applies_to_ours_only, example, free_port, lazy, patience, survival};
+use eframe::egui::{Key, Modifiers, Theme, ViewportCommand};
+use socket_stages::window::client::State::In;
+use socket_stages::window::server::State;
+use socket_stages::window::{Kind, MOST_LINES};
+use socket2::{Domain, SockRef, Socket, Type};
+
+const STAGE: &str = "10_window";
+
+common::contract::contract!();
+common::limits::limits!();
+#[cfg(unix)]
+common::shutdown::shutdown!();
+
+#[test]
+fn who_does_not_read_harms_nobody_else() {
+    if let Some(server) = Server::unhurried(STAGE) {
+        lazy::is_put_out(&server);
+    }
+}
+
+#[test]
+fn many_who_do_not_read_are_put_out_at_once() {
+    lazy::many_are_put_out(STAGE, &["--max-line", "20000", "--max-rate", "1000000"]);
+}
+
+#[test]
+fn who_half_closes_gets_what_is_due() {
+    if let Some(server) = Server::unhurried(STAGE) {
+        lazy::gets_what_is_due(&server);
+    }
+}
+
+#[test]
+fn a_panic_in_one_thread_lets_its_client_go_and_nobody_else() {
+    if applies_to_ours_only() {
+        survival::a_panic(STAGE);
+    }
+}
+
+#[test]
+fn without_file_descriptors_it_neither_ends_nor_spins() {
+    // One more than usual: it keeps one in reserve.
+    survival::no_file_descriptor_at_all(STAGE, 5);
+}
+
+type ClientScreen = Screen<client::Window>;
+type ServerScreen = Screen<server::Window>;
+
+/// A client's window, with the fields filled in from the command line.
+fn client_window(name: &str, address: SocketAddr) -> ClientScreen {
+    client_window_as(name, address, Look::default(), &[])
+}
+
+fn client_window_as(name: &str, address: SocketAddr, look: Look, options: &[&str]) -> ClientScreen {
+    let (host, port) = (address.ip().to_string(), address.port().to_string());
+    let words = ["", "--host", &host, "--port", &port, "--name", name];
+    let args = client::Args::parse_from(words.iter().chain(options));
+    Screen::open_as(&format!("{name}'s window"), look, |context| {
+        client::Window::new(args, context)
+    })
+}
+
+/// A server's window, which listens on a free port.
+fn server_window(options: &[&str]) -> (ServerScreen, SocketAddr) {
+    server_window_as(Look::default(), options)
+}
+
+fn server_window_as(look: Look, options: &[&str]) -> (ServerScreen, SocketAddr) {
+    let args = server::Args::parse_from(["", "--port", "0"].iter().chain(options));
+    let mut screen = Screen::open_as("the server's window", look, |context| {
+        server::Window::new(args, context)
+    });
+    let address = is_listening(&mut screen);
+    (screen, address)
+}
+
+/// Where a server's window says that it listens.
+fn is_listening(screen: &mut ServerScreen) -> SocketAddr {
+    screen.until("listened", |screen| {
+        matches!(screen.app().shown().state(), State::Listening(_))
+    });
+    match screen.app().shown().state() {
+        State::Listening(address) => address,
+        state => screen.fail(&format!("is {state:?}")),
+    }
+}
+
+/// A client's window, in the room of that server.
+#[track_caller]
+fn in_the_room(name: &str, address: SocketAddr) -> ClientScreen {
+    let mut screen = client_window(name, address);
+    screen.clicks("Connect");
+    screen.shows(&format!("in the room as {name}"));
+    screen
+}
+
+#[test]
+fn a_line_typed_into_the_window_arrives_from_every_server() {
+    if !applies_to_ours_only() {
+        return;
+    }
+    for stage in [
+        "04_chat",
+        "05_outbox",
+        "06_shutdown",
+        "07_limits",
+        "08_event_loop",
+        "09_async",
+        STAGE,
+    ] {
+        let server = Server::start(stage);
+        let [mut beto, _carla] = server.chat(["beto", "carla"]);
+        let mut ana = in_the_room("ana", server.address());
+        beto.hears("* ana joined");
+        // The keyboard stays in the field.
+        for text in ["hola", "¿qué tal?", "  two  blanks"] {
+            ana.says(text);
+            beto.hears_from("ana", text);
+            ana.shows(&format!("ana (you): {text}"));
+            assert_eq!(ana.field("Say"), "");
+        }
+        beto.says("hola, ana");
+        ana.shows("beto: hola, ana");
+        // To leave is no fault.
+        ana.says("salir");
+        beto.hears("* ana left");
+        ana.shows("not connected");
+        assert_eq!(ana.app().shown().notice(), None, "{stage}");
+    }
+}
+
+#[test]
+fn a_line_wakes_the_window_and_no_more_often_than_it_can_be_drawn() {
+    let (listener, address) = fake_server();
+    let mut ana = client_window("ana", address);
+    ana.clicks("Connect");
+    let (mut stream, _) = listener.accept().unwrap();
+    stream.write_all(b"* welcome, ana\n").unwrap();
+    // `shows` draws only when the window is woken.
+    ana.shows("in the room as ana");
+    let before = ana.frames();
+    let lines: String = (0..500).map(|n| format!("beto: {n}\n")).collect();
+    stream.write_all(lines.as_bytes()).unwrap();
+    ana.shows("beto: 499");
+    let frames = ana.frames() - before;
+    assert!(frames < 100, "500 lines took {frames} frames");
+}
+
+#[test]
+fn a_refused_name_can_be_changed_and_nothing_typed_is_lost() {
+    let server = Server::start("07_limits");
+    let [mut beto, _carla] = server.chat(["beto", "carla"]);
+    let mut ana = client_window("BETO", server.address());
+    ana.fills("Say", "I am typing");
+    ana.clicks("Connect");
+    ana.shows("the server says: the name BETO is taken");
+    ana.shows("choose another name");
+    assert_eq!(ana.field("Say"), "I am typing");
+    assert_eq!(ana.focus().as_deref(), Some("Name"));
+    // On the same connection, by the keyboard alone.
+    ana.presses_with(Modifiers::COMMAND, Key::A);
+    ana.says("ana");
+    ana.shows("in the room as ana");
+    assert_eq!(ana.app().shown().notice(), None);
+    assert_eq!(ana.focus().as_deref(), Some("Say"));
+    ana.presses(Key::Enter);
+    beto.hears("* ana joined");
+    beto.hears_from("ana", "I am typing");
+}
+
+#[test]
+fn a_refused_connection_is_told_in_plain_words_and_another_try_works() {
+    let (port, _reservation) = free_port();
+    let mut ana = client_window("ana", ([127, 0, 0, 1], port).into());
+    ana.fills("Say", "I am typing");
+    ana.clicks("Connect");
+    ana.shows(&format!(
+        "no server listens on port {port} of 127.0.0.1: is it running?"
+    ));
+    assert_eq!(ana.field("Say"), "I am typing");
+
+    ana.fills("Host", "no such machine");
+    ana.presses(Key::Enter);
+    ana.shows("no machine called \"no such machine\" is known");
+    ana.fills("Host", "127.0.0.1");
+    ana.fills("Port", "65536");
+    ana.presses(Key::Enter);
+    ana.shows("the port must be a number from 1 to 65535");
+
+    let server = Server::start("07_limits");
+    ana.fills("Port", &server.address().port().to_string());
+    ana.presses(Key::Enter);
+    ana.shows("in the room as ana");
+    assert_eq!(ana.field("Say"), "I am typing");
+}
+
+#[test]
+fn a_killed_server_leaves_a_window_that_can_be_used() {
+    let server = Server::start("07_limits");
+    let address = server.address();
+    let mut ana = in_the_room("ana", address);
+    ana.says("hola");
+    ana.types("I am typing");
+    drop(server); // SIGKILL
+    ana.until("said so", |ana| ana.app().shown().notice().is_some());
+    let notice = ana.app().shown().notice().unwrap();
+    assert!(
+        notice == "the server has closed the connection" || notice.contains("was lost"),
+        "{notice:?}"
+    );
+    ana.shows("not connected");
+    assert_eq!(ana.field("Say"), "I am typing");
+    // It can be typed on, but not sent.
+    ana.says(" on");
+    ana.shows("not in the room: what you typed is kept");
+    assert_eq!(ana.field("Say"), "I am typing on");
+
+    // A new server, and the conversation goes on.
+    let server = Server::start("07_limits");
+    ana.fills("Port", &server.address().port().to_string());
+    ana.clicks("Connect");
+    ana.shows("in the room as ana");
+    let [mut beto, _carla] = server.chat(["beto", "carla"]);
+    ana.shows("all are here");
+    ana.presses(Key::Enter);
+    beto.hears_from("ana", "I am typing on");
+    assert!(ana.is_shown("ana (you): hola"));
+}
+
+#[test]
+fn whoever_is_put_out_reads_why() {
+    let server = Server::ours_with("07_limits", &["--max-line", "20"]);
+    let Some(server) = server else { return };
+    let mut ana = in_the_room("ana", server.address());
+    ana.says("a line of more than twenty bytes");
+    ana.shows("the server has closed the connection: a line has at most 20 bytes");
+    ana.clicks("Connect");
+    ana.shows("in the room as ana");
+}
+
+/// A server that the test plays itself.
+fn fake_server() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+/// The queue of connections is full, so the system answers nobody: for minutes.
+#[test]
+fn a_window_that_is_being_connected_can_be_used() {
+    if !cfg!(target_os = "linux") {
+        return eprintln!("does not run: this system refuses what does not fit into the queue");
+    }
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    let any: SocketAddr = ([127, 0, 0, 1], 0).into();
+    socket.bind(&any.into()).unwrap();
+    socket.listen(0).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    let _waiting: Vec<_> = (0..4)
+        .map(|_| {
+            let client = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            client.set_nonblocking(true).unwrap();
+            let _ = client.connect(&address.into()); // would wait
+            client
+        })
+        .collect();
+
+    let mut ana = client_window("ana", address);
+    ana.clicks("Connect");
+    ana.shows("connecting to 127.0.0.1");
+    ana.fills("Say", "I am typing");
+    assert_eq!(ana.field("Say"), "I am typing");
+    ana.clicks("Give up");
+    ana.shows("not connected");
+    assert!(ana.closes(), "nothing is to be waited for");
+}
+
+#[test]
+fn a_flood_neither_freezes_the_window_nor_fills_it() {
+    let (listener, address) = fake_server();
+    // It floods until it hears that it should stop: a window that freezes never says so.
+    let flood = thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        let mut heard = BufReader::new(&stream).lines().map_while(Result::ok);
+        assert_eq!(heard.next().as_deref(), Some("ana"));
+        (&stream).write_all(b"* welcome, ana\n").unwrap();
+        let stop = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                heard.find(|line| line == "stop");
+                stop.store(true, Ordering::Relaxed);
+            });
+            let mut said = 0;
+            while !stop.load(Ordering::Relaxed) || said < 10_000 {
+                let lines: String = (said..said + 100).map(|n| format!("beto: {n}\n")).collect();
+                (&stream).write_all(lines.as_bytes()).unwrap();
+                said += 100;
+            }
+            said
+        })
+    });
+    let mut ana = in_the_room_of("ana", address);
+    ana.until("shown the flood", |ana| {
+        ana.app().shown().conversation.gone() > 0
+    });
+    ana.says("stop");
+    let mut said = 0;
+    let flood = Cell::new(Some(flood));
+    ana.until("stopped the flood", |_| {
+        let thread = flood.take().unwrap();
+        let is_over = thread.is_finished();
+        flood.set(Some(thread));
+        is_over
+    });
+    said += flood.take().unwrap().join().unwrap();
+    ana.shows(&format!("beto: {}", said - 1));
+    // Old lines have left, and are counted: the welcome, our own and all of the flood.
+    let conversation = &ana.app().shown().conversation;
+    let kept = conversation.lines().count();
+    assert_eq!(kept, MOST_LINES);
+    // All that came are either here or counted, but for our own and how it was closed.
+    let others = conversation.gone() + kept - said;
+    assert!((2..=3).contains(&others), "{others} lines besides {said}");
+    ana.presses_with(Modifiers::COMMAND, Key::Home);
+    ana.shows("earlier lines are gone)");
+}
+
+/// As [`in_the_room`], for a fake server that knows no names.
+#[track_caller]
+fn in_the_room_of(name: &str, address: SocketAddr) -> ClientScreen {
+    let mut screen = client_window(name, address);
+    screen.clicks("Connect");
+    screen.until("been let in", |screen| {
+        matches!(screen.app().shown().state(), In(_))
+    });
+    screen
+}
+
+/// What a window has not taken waits at the server, not in memory.
+#[test]
+fn a_window_that_does_not_look_takes_no_memory() {
+    let (listener, address) = fake_server();
+    let mut ana = client_window("ana", address);
+    ana.clicks("Connect");
+    let (stream, _) = listener.accept().unwrap();
+    ana.until("been connected", |ana| ana.is_shown("is the name free?"));
+    // From here on it draws no frame.
+    stream
+        .set_write_timeout(Some(Duration::from_millis(300)))
+        .unwrap();
+    let lines = "beto: blah\n".repeat(10_000);
+    let most = 64 * 1024 * 1024;
+    let mut taken = 0;
+    while taken < most {
+        match (&stream).write(lines.as_bytes()) {
+            Ok(count) => taken += count,
+            Err(_) => break, // nobody takes any more
+        }
+    }
+    // The buffers of two sockets, and a channel that holds so many lines.
+    assert!(
+        taken < most,
+        "it has taken {taken} bytes, and would have taken more"
+    );
+}
+
+#[test]
+fn a_server_that_does_not_read_takes_nothing_from_what_is_typed() {
+    let (listener, address) = fake_server();
+    // The less its system takes for it, the sooner there is no room for more.
+    SockRef::from(&listener).set_recv_buffer_size(4096).unwrap();
+    let mut ana = client_window("ana", address);
+    ana.clicks("Connect");
+    let (mut stream, _) = listener.accept().unwrap();
+    stream.write_all(b"* welcome, ana\n").unwrap();
+    ana.shows("in the room as ana");
+    let long = "x".repeat(4 * 1024);
+    let mut said = 0;
+    while ana.app().shown().notice().is_none() {
+        ana.says(&long);
+        said += 1;
+        assert!(said < 1000, "the outbox has no end");
+    }
+    ana.shows("the server takes no more at the moment: what you typed is kept");
+    assert_eq!(ana.field("Say").len(), long.len());
+    // It can still be closed: the server gets its time, and no more.
+    assert!(!ana.closes());
+    ana.until("closed", |ana| {
+        ana.commands().contains(&ViewportCommand::Close)
+    });
+}
+
+/// The drill of the lesson: a frame that reads from the server is not over until the server
+/// says something.
+#[test]
+fn still_broken_a_window_that_reads_from_its_server_freezes() {
+    let (listener, address) = fake_server();
+    let (about_to_draw, draws) = mpsc::channel();
+    let (drawn, has_drawn) = mpsc::channel();
+    let frozen = thread::spawn(move || {
+        let mut ana = client_window_as("ana", address, Look::default(), &["--freeze"]);
+        about_to_draw.send(()).unwrap();
+        ana.clicks("Connect");
+        // The frame that finds the connection there does not end.
+        ana.shows("* welcome, ana");
+        drawn.send(()).unwrap();
+    });
+    draws.recv_timeout(patience()).expect("it draws");
+    let (mut stream, _) = listener.accept().unwrap();
+    // Its name shows that the frame has begun that does not end.
+    stream.set_read_timeout(Some(patience())).unwrap();
+    stream.read_exact(&mut [0; 4]).expect("it is connected");
+    // Meanwhile a window that does not wait, connected to the same server, draws a hundred
+    // frames, and is typed into.
+    let mut beto = client_window("beto", address);
+    beto.clicks("Connect");
+    let _other = listener.accept().unwrap();
+    for _ in 0..100 {
+        beto.frame();
+    }
+    beto.fills("Say", "I am typing");
+    assert_eq!(beto.field("Say"), "I am typing");
+    assert_eq!(
+        has_drawn.try_recv(),
+        Err(TryRecvError::Empty),
+        "it did not freeze"
+    );
+    // As soon as the server says something, it moves again.
+    stream.write_all(b"* welcome, ana\n").unwrap();
+    stream.shutdown(Shutdown::Both).unwrap();
+    has_drawn.recv_timeout(patience()).expect("it moves again");
+    frozen.join().unwrap();
+}
+
+#[test]
+fn closing_the_clients_window_says_good_bye() {
+    let server = Server::start("07_limits");
+    let [mut beto, _carla] = server.chat(["beto", "carla"]);
+    let mut ana = in_the_room("ana", server.address());
+    beto.hears("* ana joined");
+    ana.says("last words");
+    assert!(!ana.closes(), "it should say good-bye first");
+    beto.hears_from("ana", "last words");
+    beto.hears("* ana left");
+    ana.until("closed", |ana| {
+        ana.commands().contains(&ViewportCommand::Close)
+    });
+    server.shows("left"); // and not: left: connection reset
+    assert_eq!(server.lines_with("left:"), 0);
+}
+
+#[test]
+fn the_servers_window_shows_who_is_there_and_what_is_said() {
+    if !applies_to_ours_only() {
+        return;
+    }
+    let (mut server, address) = server_window(&[]);
+    server.shows("Nobody is connected");
+    let nobody = TcpStream::connect(address).unwrap();
+    server.shows("1 client");
+    server.shows(&format!("(no name yet), {}", nobody.local_addr().unwrap()));
+    let mut ana = in_the_room("ana", address);
+    server.shows("2 clients");
+    server.shows("ana, 127.0.0.1:");
+    server.shows(" · 0 s");
+    server.shows("* ana joined");
+    ana.says("hola");
+    server.shows("ana: hola");
+    drop(nobody);
+    server.until("forgotten nobody", |server| {
+        !server.is_shown("(no name yet)")
+    });
+    ana.says("salir");
+    server.shows("* ana left");
+    server.shows("Nobody is connected");
+}
+
+#[test]
+fn the_server_answers_everybody_or_whoever_is_selected() {
+    if !applies_to_ours_only() {
+        return;
+    }
+    let (mut server, address) = server_window(&[]);
+    let mut ana = in_the_room("ana", address);
+    let mut beto = in_the_room("beto", address);
+    server.shows("2 clients");
+    server.says("hola a todos");
+    for client in [&mut ana, &mut beto] {
+        client.shows("* the server: hola a todos");
+    }
+    server.shows("* the server: hola a todos");
+    server.clicks("beto, 127.0.0.1");
+    server.says("between us");
+    beto.shows("* the server to you: between us");
+    server.shows("* the server to beto: between us");
+    // Once is enough; and a client cannot say what looks like it.
+    ana.says("* the server: I am ana");
+    beto.shows("ana: * the server: I am ana");
+    server.clicks("everybody");
+    server.says("to all again");
+    for client in [&mut ana, &mut beto] {
+        client.shows("* the server: to all again");
+    }
+    server.shows("* the server: to all again");
+    assert!(!ana.is_shown("between us"), "ana has heard it as well");
+    let lines = server.app().shown().conversation.lines();
+    let mine = lines.filter(|(kind, _)| *kind == Kind::Mine).count();
+    assert_eq!(mine, 3, "each answer is shown once");
+}
+
+#[test]
+fn what_is_meant_for_one_who_leaves_goes_to_nobody() {
+    if !applies_to_ours_only() {
+        return;
+    }
+    let (mut server, address) = server_window(&[]);
+    let mut ana = in_the_room("ana", address);
+    let mut beto = in_the_room("beto", address);
+    server.shows("2 clients");
+    server.clicks("beto, 127.0.0.1");
+    server.types("only for beto");
+    beto.says("salir");
+    server.shows("* beto left");
+    server.presses(Key::Enter);
+    server.shows("beto has left: choose whom to answer; what you typed is kept");
+    assert_eq!(server.field("To beto"), "only for beto");
+    // A new beto is not the one it was meant for.
+    let _new = in_the_room("beto", address);
+    server.shows("2 clients");
+    server.presses(Key::Enter);
+    server.shows("beto has left");
+    server.clicks("everybody");
+    server.fills("To everybody", "for all");
+    server.presses(Key::Enter);
+    ana.shows("* the server: for all");
+    assert!(!ana.is_shown("only for beto"));
+}
+
+#[test]
+fn whoever_is_put_out_hears_why_and_may_come_back() {
+    if !applies_to_ours_only() {
+        return;
+    }
+    let (mut server, address) = server_window(&[]);
+    let mut ana = in_the_room("ana", address);
+    let mut rude = in_the_room("rude", address);
+    server.shows("2 clients");
+    assert!(!server.is_enabled("Put out"), "everybody cannot be put out");
+    server.clicks("rude, 127.0.0.1");
+    server.clicks("Put out");
+    rude.shows("the server has closed the connection: put out by the server");
+    ana.shows("* rude left");
+    server.shows("left: put out by the server");
+    server.shows("1 client");
+    assert!(!server.is_enabled("Put out"));
+    rude.clicks("Connect");
+    rude.shows("in the room as rude");
+}
+
+/// Also one who says nothing that is a name, and one who speaks all the time.
+#[test]
+fn nobody_can_hold_up_being_put_out() {
+    if !applies_to_ours_only() {
+        return;
+    }
+    let (mut server, address) = server_window(&["--max-rate", "1000000"]);
+    for name in ["", "busy\n"] {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(name.as_bytes()).unwrap();
+        let row = match name {
+            "" => format!("(no name yet), {}", stream.local_addr().unwrap()),
+            _ => format!("busy, {}", stream.local_addr().unwrap()),
+        };
+        server.shows(&row);
+        let mut speaking = stream.try_clone().unwrap();
+        let speaker =
+            thread::spawn(
+                move || {
+                    while !name.is_empty() && speaking.write_all(b"blah\n").is_ok() {}
+                },
+            );
+        server.clicks(&row);
+        server.clicks("Put out");
+        server.shows("Nobody is connected");
+        let mut heard = String::new();
+        stream.set_read_timeout(Some(patience())).unwrap();
+        let mut reader = BufReader::new(&stream);
+        while reader.read_line(&mut heard).is_ok_and(|count| count > 0) {}
+        assert!(heard.ends_with("! put out by the server\n"), "{heard:?}");
+        stream.shutdown(Shutdown::Both).ok();
+        speaker.join().unwrap();
+    }
+}
+
+#[test]
+fn the_server_stops_in_order_and_starts_again() {
+    if !applies_to_ours_only() {
+        return;
+    }
+    let (mut server, address) = server_window(&[]);
+    let mut ana = in_the_room("ana", address);
+    let mut raw = TcpStream::connect(address).unwrap();
+    server.shows("2 clients");
+    server.clicks("Stop");
+    ana.shows("* the server is closing");
+    ana.shows("the server has closed the connection");
+    let mut heard = String::new();
+    raw.read_to_string(&mut heard).unwrap();
+    assert_eq!(heard, "* the server is closing\n");
+    drop(raw);
+    server.shows("not listening");
+    server.shows("(closed)");
+    server.shows("Nobody is connected");
+    assert!(TcpStream::connect(address).is_err(), "it still listens");
+    // Answers wait as well.
+    server.fills("To everybody", "hola");
+    server.presses(Key::Enter);
+    server.shows("not listening: what you typed is kept");
+
+    server.clicks("Start");
+    let address = is_listening(&mut server);
+    ana.fills("Port", &address.port().to_string());
+    ana.clicks("Connect");
+    ana.shows("in the room as ana");
+    server.shows("1 client");
+    server.clicks("To everybody");
+    server.presses(Key::Enter);
+    ana.shows("* the server: hola");
+}
+
+#[test]
+fn a_port_in_use_is_told_in_the_window() {
+    if !applies_to_ours_only() {
+        return;
+    }
+    let (_listener, address) = fake_server();
+    let port = address.port().to_string();
+    let args = server::Args::parse_from(["", "--port", &port]);
+    let mut server = Screen::open("the server's window", |context| {
+        server::Window::new(args, context)
+    });
+    server.shows(&format!("port {port} of 127.0.0.1 is in use"));
+    server.shows("choose another (0 takes any free one)");
+    server.fills("Port", "0");
+    server.presses(Key::Enter);
+    is_listening(&mut server);
+    assert_eq!(server.app().shown().notice(), None);
+}
+
+#[test]
+fn closing_the_servers_window_ends_everything_in_order() {
+    if !applies_to_ours_only() {
+        return;
+    }
+    let (mut server, address) = server_window(&[]);
+    let mut ana = in_the_room("ana", address);
+    // Somebody who never reads, and never closes, has until the grace is over.
+    let _sleeper = TcpStream::connect(address).unwrap();
+    server.shows("2 clients");
+    assert!(!server.closes(), "it should say good-bye first");
+    ana.shows("* the server is closing");
+    server.shows("closing …");
+    server.until("closed", |server| {
+        server.commands().contains(&ViewportCommand::Close)
+    });
+    assert!(TcpStream::connect(address).is_err(), "it still listens");
+}
+
+/// The room does not wait for the window, and what the window is too slow for is counted.
+#[test]
+fn a_servers_window_that_does_not_look_stops_nobody() {
+    if !applies_to_ours_only() {
+        return;
+    }
+    const LINES: usize = 20_000;
+    let (mut server, address) = server_window(&["--max-rate", "1000000"]);
+    let mut ana = in_the_room_of("ana", address);
+    server.shows("1 client");
+    // From here on the server's window draws no frame.
+    let mut beto = TcpStream::connect(address).unwrap();
+    beto.set_nodelay(true).unwrap();
+    beto.write_all(b"beto\n").unwrap();
+    let speaker = thread::spawn(move || {
+        for n in 0..LINES {
+            beto.write_all(format!("{n}\n").as_bytes()).unwrap();
+        }
+        beto
+    });
+    ana.shows(&format!("beto: {}", LINES - 1));
+    let beto = speaker.join().unwrap();
+    // Now it looks. What it shows, and what it says that it missed, is all there was.
+    server.shows("2 clients");
+    ana.says("is anybody there?");
+    server.shows("is anybody there?");
+    let conversation = &server.app().shown().conversation;
+    let numbers = |text: &str| text.split(' ').find_map(|word| word.parse::<usize>().ok());
+    let missed: usize = conversation
+        .lines()
+        .filter(|(_, line)| line.ends_with("too fast to be shown"))
+        .filter_map(|(_, line)| numbers(line))
+        .sum();
+    let said = conversation
+        .lines()
+        .filter(|(_, line)| line.starts_with("beto: "))
+        .count();
+    let all = said + missed + conversation.gone();
+    assert!(
+        (LINES..LINES + 10).contains(&all),
+        "{said} shown, {missed} missed: {all}"
+    );
+    drop(beto);
+}
+
+#[test]
+fn two_windows_and_a_terminal_chat_together() {
+    if !applies_to_ours_only() {
+        return;
+    }
+    let (mut server, address) = server_window(&[]);
+    let mut ana = in_the_room("ana", address);
+    let mut terminal = example("04_chat_client");
+    terminal.args(["--name", "beto", "--port", &address.port().to_string()]);
+    let mut beto = Program::start(terminal).unwrap();
+    ana.shows("* beto joined");
+    prints(&beto, "* welcome, beto");
+    ana.says("hola, terminal");
+    prints(&beto, "ana: hola, terminal");
+    beto.types("hola, window").unwrap();
+    ana.shows("beto: hola, window");
+    server.shows("beto: hola, window");
+    server.clicks("beto, 127.0.0.1");
+    server.says("only for you");
+    prints(&beto, "* the server to you: only for you");
+    beto.types("salir").unwrap();
+    ana.shows("* beto left");
+    prints(&beto, "the server has closed the connection");
+}
+
+#[test]
+fn the_keyboard_alone_suffices() {
+    if !applies_to_ours_only() {
+        return;
+    }
+    let (mut server, address) = server_window(&[]);
+    // Without a name, the keyboard is where it is missing.
+    let mut ana = client_window("", address);
+    ana.until("settled", |ana| ana.focus().as_deref() == Some("Name"));
+    ana.says("ana");
+    ana.shows("in the room as ana");
+    ana.says("hola");
+    server.shows("ana: hola");
+    // From the field of the server's window round all that can be used, and back.
+    server.until("settled", |server| {
+        server.focus().as_deref() == Some("To everybody")
+    });
+    let mut round = Vec::new();
+    loop {
+        server.presses(Key::Tab);
+        let focus = server.focus().unwrap_or_default();
+        if focus == "To everybody" || round.len() > 10 {
+            break;
+        }
+        round.push(focus);
+    }
+    let ana_row = round
+        .iter()
+        .position(|name| name.starts_with("ana, 127.0.0.1"));
+    let Some(ana_row) = ana_row else {
+        server.fail(&format!("leads the Tab key to {round:?} only"));
+    };
+    for name in ["Send", "everybody", "Stop"] {
+        assert!(
+            round.iter().any(|other| other == name),
+            "no {name} in {round:?}"
+        );
+    }
+    for _ in 0..=ana_row {
+        server.presses(Key::Tab);
+    }
+    server.presses(Key::Space);
+    assert_eq!(server.focus().as_deref(), Some("To ana"));
+    server.says("between us");
+    ana.shows("* the server to you: between us");
+    // Page Up reads back, Ctrl-D disconnects and connects again.
+    ana.presses_with(Modifiers::COMMAND, Key::D);
+    ana.shows("not connected");
+    ana.presses_with(Modifiers::COMMAND, Key::D);
+    ana.shows("in the room as ana");
+    server.presses_with(Modifiers::COMMAND, Key::D);
+    server.shows("not listening");
+}
+
+#[test]
+fn whoever_reads_back_is_not_disturbed_by_new_lines() {
+    let (listener, address) = fake_server();
+    let mut ana = client_window("ana", address);
+    ana.clicks("Connect");
+    let (mut stream, _) = listener.accept().unwrap();
+    stream.write_all(b"* welcome, ana\n").unwrap();
+    let mut say = |lines: std::ops::Range<usize>| {
+        let text: String = lines.map(|n| format!("beto: line {n}.\n")).collect();
+        stream.write_all(text.as_bytes()).unwrap();
+    };
+    say(0..MOST_LINES);
+    ana.shows(&format!("line {}.", MOST_LINES - 1));
+    for _ in 0..3 {
+        ana.presses(Key::PageUp);
+    }
+    let first = |ana: &ClientScreen| {
+        let texts = ana.texts();
+        texts
+            .into_iter()
+            .find(|text| text.contains("line 1") && text.ends_with('.'))
+    };
+    let reading = first(&ana);
+    assert!(reading.is_some() && !ana.is_shown("line 1999."));
+    // As many lines come as leave above.
+    say(MOST_LINES..MOST_LINES + 200);
+    ana.until("taken them", |ana| {
+        ana.app().shown().conversation.gone() == 201
+    });
+    assert_eq!(first(&ana), reading);
+    ana.presses_with(Modifiers::COMMAND, Key::Home);
+    ana.shows("(201 earlier lines are gone)");
+    ana.presses_with(Modifiers::COMMAND, Key::End);
+    ana.shows("line 2199.");
+    ana.presses(Key::PageUp);
+    ana.clicks("To the newest line");
+    say(2200..2201);
+    ana.shows("line 2200.");
+}
+
+/// Whatever is said, and whoever says it.
+#[test]
+fn long_and_strange_texts_do_not_break_the_windows() {
+    if !applies_to_ours_only() {
+        return;
+    }
+    for theme in [Theme::Dark, Theme::Light] {
+        let look = Look {
+            theme,
+            ..Look::default()
+        };
+        let (mut server, address) = server_window_as(look, &[]);
+        let names = [
+            "W".repeat(24),
+            "漢".repeat(24),
+            "עברית".into(),
+            "🦀".repeat(12),
+            "ana".into(),
+        ];
+        let mut clients: Vec<_> = names
+            .iter()
+            .map(|name| {
+                let mut screen = client_window_as(name, address, look, &[]);
+                screen.clicks("Connect");
+                screen.until("been let in", |screen| {
+                    matches!(screen.app().shown().state(), In(_))
+                });
+                screen
+            })
+            .collect();
+        let texts = [
+            "x".repeat(3000),
+            "words and ".repeat(300),
+            "漢字と仮名".repeat(60),
+            "שלום עולם ".repeat(40),
+            "مرحبا بالعالم ".repeat(40),
+            "👩‍👩‍👧‍👦🏳️‍🌈e\u{301}\u{301}\u{301} Z̸̡͈a̶͊l̵g̶o̸".repeat(20),
+            String::new(),
+            "\t\tindented".into(),
+        ];
+        for (n, text) in texts.iter().enumerate() {
+            let speaker = n % clients.len();
+            clients[speaker].says(text);
+            server.until("heard it", |server| {
+                let name = &names[speaker];
+                let line = format!("{name}: {text}");
+                server
+                    .app()
+                    .shown()
+                    .conversation
+                    .lines()
+                    .any(|(_, said)| said == line)
+            });
+        }
+        server.clicks(&format!("{}, ", names[0]));
+        for size in [[480.0, 360.0], [1600.0, 1000.0], [760.0, 520.0]] {
+            server.resizes(size);
+            server.is_tidy();
+            for client in &mut clients {
+                client.resizes(size);
+                client.is_tidy();
+            }
+        }
+        let picture = clients[0].picture();
+        assert!(picture.drawn() > 1000, "hardly anything is drawn");
+    }
+}
+
+#[test]
+fn where_there_is_no_display_the_programs_say_so() {
+    if !applies_to_ours_only() || !cfg!(target_os = "linux") {
+        return;
+    }
+    for name in ["10_window_client", "10_window_server"] {
+        let mut command = example(name);
+        for variable in ["DISPLAY", "WAYLAND_DISPLAY", "WAYLAND_SOCKET"] {
+            command.env_remove(variable);
+        }
+        let program = Program::start(command).unwrap();
+        let status = program.wait(patience()).expect("it ends");
+        assert_eq!(status.code(), Some(1));
+        let lines = program.output().lines();
+        let [line] = &lines[..] else {
+            panic!("{lines:#?}")
+        };
+        assert!(
+            line.starts_with("Error: cannot open a window: is there a display?"),
+            "{line}"
+        );
+    }
+}
+
+/// The real programs, on a display that nobody looks at, with a keyboard that nobody sits at.
+#[test]
+fn the_real_programs_open_windows_and_chat() {
+    if !applies_to_ours_only() {
+        return;
+    }
+    let Some(display) = virtual_display() else {
+        let what = "the real windows were not opened: there is no Xvfb or no xdotool here";
+        let _ = writeln!(
+            std::io::stderr(),
+            "{what} (Debian: apt-get install xvfb xdotool)"
+        );
+        return;
+    };
+    let mut command = display.command(example("10_window_server"));
+    command.args(["--port", "0"]);
+    let server = Program::start(command).unwrap();
+    let address = prints(&server, "listening on ");
+    let port = address.rsplit(':').next().unwrap();
+    display.has_window("Chat server");
+
+    let mut command = display.command(example("10_window_client"));
+    command.args(["--name", "ana", "--port", port]);
+    let ana = Program::start(command).unwrap();
+    let mut beto = example("04_chat_client");
+    beto.args(["--name", "beto", "--port", port]);
+    let mut beto = Program::start(beto).unwrap();
+    prints(&beto, "* welcome, beto");
+    // The keyboard is at the button that connects.
+    let window = display.has_window("Chat");
+    display.presses(&window, &["key", "Return"]);
+    prints(&beto, "* ana joined");
+    display.presses(&window, &["type", "hola, terminal"]);
+    display.presses(&window, &["key", "Return"]);
+    prints(&beto, "ana: hola, terminal");
+    // Ctrl-C closes a window as its cross does: in order.
+    ana.interrupt().unwrap();
+    prints(&beto, "* ana left");
+    assert!(ana.wait(patience()).is_some_and(|status| status.success()));
+    server.interrupt().unwrap();
+    prints(&beto, "* the server is closing");
+    beto.ends_input();
+    assert!(
+        server
+            .wait(patience())
+            .is_some_and(|status| status.success())
+    );
+    prints(&server, "closed");
+}
+
+/// Waits until a program prints a line with this text; returns that line.
+#[track_caller]
+fn prints(program: &Program, text: &str) -> String {
+    // A window may take a while to open where there is no graphics card.
+    let deadline = Instant::now() + 4 * patience();
+    let mut lines = (0..).map_while(|index| program.output().line(index, deadline));
+    match lines.find(|line| line.contains(text)) {
+        Some(line) => line,
+        None => panic!("no {text:?} came, but: {:#?}", program.output().lines()),
+    }
+}
+
+/// A display without a screen, which ends with the test.
+struct Display {
+    name: String,
+    _server: Program,
+}
+
+fn virtual_display() -> Option<Display> {
+    let is_there = |tool| Command::new(tool).arg("-version").output().is_ok();
+    if !cfg!(target_os = "linux") || !is_there("xdotool") {
+        return None;
+    }
+    let mut xvfb = Command::new("Xvfb");
+    // It picks a number that is free, and prints it when it is ready.
+    xvfb.args([
+        "-displayfd",
+        "1",
+        "-nolisten",
+        "tcp",
+        "-screen",
+        "0",
+        "1280x800x24",
+    ]);
+    let server = Program::start(xvfb).ok()?;
+    let deadline = Instant::now() + 4 * patience();
+    let mut lines = (0..).map_while(|index| server.output().line(index, deadline));
+    let number = lines.find(|line| line.parse::<u32>().is_ok())?;
+    Some(Display {
+        name: format!(":{number}"),
+        _server: server,
+    })
+}
+
+impl Display {
+    /// A program whose windows are to appear here, drawn without a graphics card.
+    fn command(&self, mut command: Command) -> Command {
+        command.env("DISPLAY", &self.name);
+        command.env("LIBGL_ALWAYS_SOFTWARE", "1");
+        command
+            .env_remove("WAYLAND_DISPLAY")
+            .env_remove("WAYLAND_SOCKET");
+        command
+    }
+
+    /// Waits for a window with exactly this title, and gives it the keyboard.
+    #[track_caller]
+    fn has_window(&self, title: &str) -> String {
+        let deadline = Instant::now() + 4 * patience();
+        while Instant::now() < deadline {
+            let title = format!("^{title}$");
+            let found = self.tool(&["search", "--onlyvisible", "--name", &title]);
+            if let Some(window) = found.lines().next() {
+                self.tool(&["windowfocus", "--sync", window]);
+                return window.into();
+            }
+        }
+        panic!("no window called {title:?} has opened");
+    }
+
+    fn presses(&self, window: &str, keys: &[&str]) {
+        self.tool(&["windowfocus", "--sync", window]);
+        self.tool(keys);
+    }
+
+    fn tool(&self, words: &[&str]) -> String {
+        let mut tool = self.command(Command::new("xdotool"));
+        let output = tool.args(words).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+}
+
+/// Draws the pictures of the lesson, and some more for whoever changes the windows:
+/// `cargo test --features window --test 10_window draw_the_pictures -- --ignored`
+#[test]
+#[ignore = "it writes files"]
+fn draw_the_pictures() {
+    let look = |theme| Look {
+        size: [640.0, 400.0],
+        theme,
+        scale: 2.0,
+    };
+    let images = Path::new(env!("CARGO_MANIFEST_DIR")).join("lessons/images");
+    let (mut server, _clients) = a_conversation(look(Theme::Light));
+    server.picture().save(&images.join("10_window_server.png"));
+    let (_server, [mut ana, ..]) = a_conversation(look(Theme::Dark));
+    ana.picture().save(&images.join("10_window_client.png"));
+
+    let more = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    for (size, scale) in [([480.0, 360.0], 1.0), ([1600.0, 1000.0], 1.0)] {
+        for theme in [Theme::Dark, Theme::Light] {
+            let look = Look { size, theme, scale };
+            let (mut server, [mut ana, ..]) = a_conversation(look);
+            let [width, height] = size;
+            let name = format!("{width}x{height}_{theme:?}.png");
+            server.picture().save(&more.join(format!("server_{name}")));
+            ana.picture().save(&more.join(format!("client_{name}")));
+        }
+    }
+}
+
+/// A server's window and three clients', and what was said in them.
+fn a_conversation(look: Look) -> (ServerScreen, [ClientScreen; 3]) {
+    let (mut server, address) = server_window_as(look, &[]);
+    let mut ana = client_window_as("ana", address, look, &[]);
+    ana.clicks("Connect");
+    ana.shows("in the room as ana");
+    let mut beto = client_window("beto", address);
+    beto.clicks("Connect");
+    beto.shows("in the room as beto");
+    ana.says("hola, beto");
+    beto.shows("ana: hola, beto");
+    beto.says("hola, ana. Does everybody type into a window now?");
+    ana.shows("into a window now?");
+    ana.says("Only those who want to; the terminal clients of the earlier lessons are welcome.");
+    beto.shows("terminal clients");
+    let mut carla = client_window("carla", address);
+    carla.clicks("Connect");
+    carla.shows("in the room as carla");
+    carla.says("¿Qué tal? Soy carla");
+    ana.shows("Soy carla");
+    server.shows("Soy carla");
+    server.says("welcome, all of you");
+    ana.shows("welcome, all of you");
+    server.clicks("ana, 127.0.0.1");
+    server.says("could you stay a little longer?");
+    ana.shows("to you: could you stay");
+    ana.types("of course");
+    server.types("thank you");
+    (server, [ana, beto, carla])
+}

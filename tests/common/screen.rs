@@ -1,0 +1,314 @@
+//! Somebody in front of a window: types, clicks, and reads what it shows. The window is the
+//! real one, with its real threads; only that nothing is put on a display.
+
+use std::sync::mpsc::{self, Receiver};
+use std::time::{Duration, Instant};
+
+use eframe::egui::accesskit::Role;
+use eframe::egui::{
+    self, Event, Key, Modifiers, Theme, ViewportCommand, ViewportEvent, ViewportId,
+};
+use egui_kittest::Harness;
+use egui_kittest::kittest::{AccessKitNode, NodeT, Queryable};
+use socket_stages::window;
+
+use super::patience;
+use super::picture::{Picture, Textures};
+
+pub struct Screen<A: eframe::App + 'static> {
+    name: String,
+    harness: Harness<'static, A>,
+    textures: Textures,
+    /// Whenever somebody wakes the window. Without that, no frame is drawn.
+    wakes: Receiver<()>,
+    frames: usize,
+}
+
+/// How large, and in what colours.
+#[derive(Clone, Copy)]
+pub struct Look {
+    pub size: [f32; 2],
+    pub theme: Theme,
+    pub scale: f32,
+}
+
+impl Default for Look {
+    fn default() -> Self {
+        Self {
+            size: [760.0, 520.0],
+            theme: Theme::Dark,
+            scale: 1.0,
+        }
+    }
+}
+
+impl<A: eframe::App + 'static> Screen<A> {
+    pub fn open(name: &str, begin: impl FnOnce(&egui::Context) -> A) -> Self {
+        Self::open_as(name, Look::default(), begin)
+    }
+
+    pub fn open_as(name: &str, look: Look, begin: impl FnOnce(&egui::Context) -> A) -> Self {
+        let textures = Textures::default();
+        let (wake, wakes) = mpsc::channel();
+        let harness = Harness::builder()
+            .with_size(look.size)
+            .with_theme(look.theme)
+            .with_pixels_per_point(look.scale)
+            .renderer(textures.clone())
+            // Which letters a machine has is not what is tested here.
+            .allow_missing_glyphs()
+            .build_eframe(|created| {
+                created.egui_ctx.set_request_repaint_callback(move |_| {
+                    // An error: the test is over.
+                    let _ = wake.send(());
+                });
+                window::dress(&created.egui_ctx);
+                begin(&created.egui_ctx)
+            });
+        Self {
+            name: name.into(),
+            harness,
+            textures,
+            wakes,
+            frames: 0,
+        }
+    }
+
+    pub fn app(&self) -> &A {
+        self.harness.state()
+    }
+
+    pub fn frames(&self) -> usize {
+        self.frames
+    }
+
+    /// Draws one frame.
+    pub fn frame(&mut self) {
+        self.frames += 1;
+        self.harness.step();
+    }
+
+    /// Draws frames for as long as the window wants another one at once.
+    fn settle(&mut self) {
+        loop {
+            self.frame();
+            let closes = self.commands().contains(&ViewportCommand::Close);
+            if closes || self.delay() > Duration::ZERO {
+                return self.harness.check_accessibility();
+            }
+        }
+    }
+
+    /// When the window wants to be drawn again by itself.
+    fn delay(&self) -> Duration {
+        self.harness.output().viewport_output[&ViewportId::ROOT].repaint_delay
+    }
+
+    /// Draws frames until something is as it should be. As on a display, there is none but
+    /// when the window asks for it, or somebody wakes it.
+    #[track_caller]
+    pub fn until(&mut self, what: &str, done: impl Fn(&Self) -> bool) {
+        let deadline = Instant::now() + patience();
+        loop {
+            self.settle();
+            if done(self) {
+                return;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                self.fail(&format!(
+                    "should have {what}, but for {:?} did not",
+                    patience()
+                ));
+            }
+            let _ = self.wakes.recv_timeout(left.min(self.delay()));
+        }
+    }
+
+    /// Waits until a text with these words is on show.
+    #[track_caller]
+    pub fn shows(&mut self, text: &str) {
+        self.until(&format!("shown {text:?}"), |screen| screen.is_shown(text));
+    }
+
+    pub fn is_shown(&self, text: &str) -> bool {
+        self.texts().iter().any(|shown| shown.contains(text))
+    }
+
+    /// All that can be read, in the order of the window.
+    pub fn texts(&self) -> Vec<String> {
+        self.nodes()
+            .filter_map(|node| text_of(&node.accesskit_node()))
+            .collect()
+    }
+
+    fn nodes(&self) -> impl Iterator<Item = egui_kittest::Node<'_>> {
+        self.harness.root().children_recursive()
+    }
+
+    /// Types letters, wherever the keyboard is.
+    pub fn types(&mut self, text: &str) {
+        self.harness.event(Event::Text(text.into()));
+        self.settle();
+    }
+
+    /// Presses a key, and lets it go.
+    pub fn presses(&mut self, key: Key) {
+        self.presses_with(Modifiers::NONE, key);
+    }
+
+    pub fn presses_with(&mut self, modifiers: Modifiers, key: Key) {
+        self.harness.key_press_modifiers(modifiers, key);
+        self.settle();
+    }
+
+    /// Types a line, wherever the keyboard is, and presses Enter.
+    pub fn says(&mut self, text: &str) {
+        self.types(text);
+        self.presses(Key::Enter);
+    }
+
+    /// Clicks on a button, or on a row of a list.
+    #[track_caller]
+    pub fn clicks(&mut self, label: &str) {
+        match self.harness.query_by_label_contains(label) {
+            Some(node) => node.click(),
+            None => self.fail(&format!("shows nothing called {label:?}")),
+        }
+        self.settle();
+    }
+
+    /// Puts another text into a field: clicks on it, marks all, types.
+    #[track_caller]
+    pub fn fills(&mut self, field: &str, text: &str) {
+        self.harness
+            .get_by_role_and_label(Role::TextInput, field)
+            .click();
+        self.settle();
+        self.presses_with(Modifiers::COMMAND, Key::A);
+        if text.is_empty() {
+            self.presses(Key::Backspace);
+        } else {
+            self.types(text);
+        }
+    }
+
+    /// What stands in a field.
+    pub fn field(&self, label: &str) -> String {
+        let field = self.harness.get_by_role_and_label(Role::TextInput, label);
+        field.value().unwrap_or_default()
+    }
+
+    /// The name of whatever has the keyboard.
+    pub fn focus(&self) -> Option<String> {
+        let node = self.nodes().find(egui_kittest::Node::is_focused)?;
+        node.accesskit_node().label()
+    }
+
+    /// Whether a button can be pressed.
+    pub fn is_enabled(&self, label: &str) -> bool {
+        let node = self.harness.get_by_role_and_label(Role::Button, label);
+        !node.accesskit_node().is_disabled()
+    }
+
+    /// Clicks on the cross in the corner. Returns whether the window closes at once.
+    pub fn closes(&mut self) -> bool {
+        let viewports = &mut self.harness.input_mut().viewports;
+        let viewport = viewports.entry(ViewportId::ROOT).or_default();
+        viewport.events.push(ViewportEvent::Close);
+        self.frame();
+        // As a display does: the event is for one frame.
+        let viewports = &mut self.harness.input_mut().viewports;
+        viewports
+            .entry(ViewportId::ROOT)
+            .or_default()
+            .events
+            .clear();
+        !self.commands().contains(&ViewportCommand::CancelClose)
+    }
+
+    /// What the window asks of the display.
+    pub fn commands(&self) -> &[ViewportCommand] {
+        &self.harness.output().viewport_output[&ViewportId::ROOT].commands
+    }
+
+    pub fn resizes(&mut self, size: [f32; 2]) {
+        self.harness.set_size(size.into());
+        self.settle();
+    }
+
+    /// Whether all is within the window, and nothing that one can use lies on something else.
+    #[track_caller]
+    pub fn is_tidy(&mut self) {
+        self.settle();
+        let window =
+            egui::Rect::from_min_size(egui::Pos2::ZERO, self.harness.ctx.content_rect().size());
+        let mut used: Vec<(String, egui::Rect)> = Vec::new();
+        for node in self.nodes() {
+            let access = node.accesskit_node();
+            let is_used = matches!(
+                access.role(),
+                Role::Button | Role::TextInput | Role::RadioButton
+            );
+            let what = format!("{:?} {:?}", access.role(), access.label());
+            if access.raw_bounds().is_none() || !(is_used || text_of(&access).is_some()) {
+                continue;
+            }
+            let place = node.rect();
+            // Rows that are scrolled half out of sight are cut off by their list.
+            if !window.expand(0.5).contains_rect(place)
+                && is_used
+                && access.role() != Role::RadioButton
+            {
+                self.fail(&format!("{what} is cut off: {place:?} of {window:?}"));
+            }
+            if is_used && access.role() != Role::RadioButton {
+                for (other, place_of_other) in &used {
+                    if place.shrink(0.5).intersects(place_of_other.shrink(0.5)) {
+                        self.fail(&format!("{what} lies on {other}"));
+                    }
+                }
+                used.push((what, place));
+            }
+            if place.right() > window.right() + 0.5 || place.left() < -0.5 {
+                let label = node.accesskit_node().value();
+                self.fail(&format!("{label:?} is wider than the window: {place:?}"));
+            }
+        }
+    }
+
+    /// What somebody in front of it would see.
+    pub fn picture(&mut self) -> Picture {
+        self.settle();
+        let harness = &self.harness;
+        Picture::new(&harness.ctx, harness.output(), &self.textures)
+    }
+
+    #[track_caller]
+    pub fn fail(&self, what: &str) -> ! {
+        let texts = self.texts();
+        let from = texts.len().saturating_sub(30);
+        let shown: String = texts[from..]
+            .iter()
+            .map(|text| format!("  | {text}\n"))
+            .collect();
+        panic!(
+            "\n\n{} {what}.\n\nThe window shows:\n{shown}\nTo learn more: lessons/10_window.md\n",
+            self.name
+        );
+    }
+}
+
+/// What can be read at a place of the window.
+fn text_of(node: &AccessKitNode<'_>) -> Option<String> {
+    match node.role() {
+        Role::Label => node.value().or_else(|| node.label()),
+        Role::Button | Role::RadioButton => node.label(),
+        Role::TextInput => Some(format!(
+            "{} [{}]",
+            node.label().unwrap_or_default(),
+            node.value().unwrap_or_default()
+        )),
+        _ => None,
+    }
+}
