@@ -15,8 +15,8 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use clap::Parser;
-use socket_stages::cli;
 use socket_stages::room::{Id, Leaving, Line, Outcome, Room};
+use socket_stages::{cli, log};
 
 /// A chat: the first line that a client sends is its name.
 #[derive(Parser)]
@@ -33,6 +33,9 @@ struct Args {
 
 /// How many packets of lines may wait for a client before it is put out.
 const OUTBOX: usize = 512;
+
+/// How many lines a packet has, at most.
+const PACKET: usize = 64;
 
 /// How many bytes leave in one write, or a line more.
 const GATHERED: usize = 64 * 1024;
@@ -72,7 +75,7 @@ fn main() -> Result<(), cli::Failure> {
         let (stream, address) = match accepted {
             Ok(client) => client,
             Err(error) => {
-                println!("cannot accept a client: {error}");
+                cli::log!("cannot accept a client: {error}");
                 thread::sleep(Duration::from_millis(100)); // do not spin
                 continue;
             }
@@ -85,8 +88,8 @@ fn main() -> Result<(), cli::Failure> {
         let client = thread::Builder::new().name("client".into()).spawn(move || {
             let _alive = alive; // dropped when the thread ends, in whatever way
             match serve(&stream, address, id, &chat) {
-                Ok(()) => println!("{address} left"),
-                Err(error) => println!("{address} left: {error}"),
+                Ok(()) => cli::log!("{address} left"),
+                Err(error) => cli::log!("{address} left: {error}"),
             }
         });
         // 3. Nobody joins it before the end: back to `accept` at once.
@@ -94,7 +97,7 @@ fn main() -> Result<(), cli::Failure> {
         match client {
             Ok(client) => clients.push((client, connection)),
             // No thread, and the connection was dropped with the closure.
-            Err(error) => println!("{address} turned away: {error}"),
+            Err(error) => cli::log!("{address} turned away: {error}"),
         }
     }
 
@@ -109,7 +112,8 @@ fn main() -> Result<(), cli::Failure> {
     for (client, _) in clients {
         let _ = client.join(); // its panic, if any, has been printed
     }
-    let _ = writeln!(io::stdout(), "closed"); // if nobody looks, that is no failure
+    cli::log!("closed");
+    log::flush();
     Ok(())
 }
 
@@ -148,7 +152,7 @@ fn read_lines(
     }
     // 6. From here on a `?` does no harm, nor does a panic: the guard is dropped.
     let _guard = Presence { id, chat };
-    println!("{address} connected");
+    cli::log!("{address} connected");
     let mut reader = BufReader::new(me.as_ref());
     loop {
         let mut packet = String::new();
@@ -162,12 +166,17 @@ fn read_lines(
 
 /// Waits for a line, and takes those that have come with it. 0 is the end of the stream.
 fn read_packet(reader: &mut BufReader<&TcpStream>, packet: &mut String) -> io::Result<usize> {
-    loop {
-        let count = reader.read_line(packet)?;
+    let mut count = 0;
+    for _ in 0..PACKET {
+        let whole = packet.len();
+        count = reader
+            .read_line(packet)
+            .inspect_err(|_| packet.truncate(whole))?;
         if count == 0 || !reader.buffer().contains(&b'\n') {
-            return Ok(count);
+            break;
         }
     }
+    Ok(count)
 }
 
 /// Somebody's being here. When it is dropped, in whatever way the thread ends, the
@@ -211,11 +220,11 @@ impl Chat {
 
     /// Tells the room what a client says, and sends what it answers, all in one piece.
     fn hear_lines(&mut self, id: Id, packet: &str) {
-        let hear = |line| {
-            cli::panic_if_told(line); // a drill: see lesson 04
-            self.room.hear(id, line)
-        };
-        let outcome = packet.lines().map(hear).collect();
+        packet.lines().for_each(cli::panic_if_told); // a drill: see lesson 04
+        let outcome = packet
+            .lines()
+            .map(|line| self.room.hear(id, line))
+            .collect();
         self.send(id, outcome);
     }
 

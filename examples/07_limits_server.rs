@@ -316,7 +316,7 @@ impl Chat {
         rate: &mut Rate,
         limits: Limits,
     ) -> Result<bool, Refusal> {
-        let (mut outcomes, mut refusal) = (Vec::new(), None);
+        let (mut allowed, mut refusal) = (Vec::new(), None);
         for line in lines {
             match line {
                 Err(TooLong) => refusal = Some(Refusal::LineTooLong(limits.max_line)),
@@ -324,13 +324,14 @@ impl Chat {
                     refusal = Some(Refusal::TooFast(limits.max_rate));
                     break;
                 }
-                Ok(line) => {
-                    cli::panic_if_told(&line); // a drill: see lesson 04
-                    outcomes.push(self.room.hear(id, &line));
-                }
+                Ok(line) => allowed.push(line),
             }
         }
-        let outcome: Outcome = outcomes.into_iter().collect();
+        allowed.iter().for_each(|line| cli::panic_if_told(line)); // a drill: see lesson 04
+        let outcome: Outcome = allowed
+            .iter()
+            .map(|line| self.room.hear(id, line))
+            .collect();
         let said_something = outcome.to_others.is_some();
         self.send(id, outcome);
         refusal.map_or(Ok(said_something), Err)

@@ -8,8 +8,7 @@
 //! Broken:  nothing on the wire that we know of; but where a thread just waited in the middle
 //!          of a function, a state machine, written by hand, now has to remember.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::ops::Range;
@@ -95,7 +94,7 @@ fn main() -> Result<(), cli::Failure> {
         batch: Batch::default(),
         readable: Vec::new(),
         unwritten: Vec::new(),
-        deadlines: BinaryHeap::new(),
+        deadlines: BTreeSet::new(),
         now: Instant::now(),
     };
     server.run(listener, &closing)?;
@@ -118,8 +117,8 @@ struct Server {
     readable: Vec<Id>,
     /// Clients in whose outboxes something is, and who are not known to be full.
     unwritten: Vec<Id>,
-    /// One for each client: when to look whether its time is over.
-    deadlines: BinaryHeap<Reverse<(Instant, Id)>>,
+    /// One for each client: when to look whether its time is over, or has been put off.
+    deadlines: BTreeSet<(Instant, Id)>,
     /// The beginning of this turn.
     now: Instant,
 }
@@ -136,8 +135,12 @@ struct Client {
     due: usize,
     /// The socket takes no more; it will become ready when it does.
     is_full: bool,
+    /// The socket will never take anything any more.
+    is_lost: bool,
     state: State,
     deadline: Instant,
+    /// Its entry in the server's `deadlines`, which may be earlier.
+    look_at: Instant,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -188,7 +191,7 @@ impl Server {
     /// Waits for events, but not at all if there is still something to read, and not
     /// beyond the next deadline. Notes who has become ready.
     fn wait(&mut self, events: &mut Events, acceptable: Option<Instant>) -> io::Result<()> {
-        let next = self.deadlines.peek().map(|Reverse((time, _))| *time);
+        let next = self.deadlines.first().map(|(time, _)| *time);
         let next = next.into_iter().chain(acceptable).min();
         let timeout = match self.readable.is_empty() {
             true => next.map(|time| time.saturating_duration_since(Instant::now())),
@@ -254,7 +257,7 @@ impl Server {
         }
         cli::log!("{address} connected");
         let deadline = self.now + self.limits.name_timeout;
-        self.deadlines.push(Reverse((deadline, id)));
+        self.deadlines.insert((deadline, id));
         self.room.arrive(id);
         let client = Client {
             stream,
@@ -264,8 +267,10 @@ impl Server {
             outbox: VecDeque::new(),
             due: 0,
             is_full: false,
+            is_lost: false,
             state: State::Nameless,
             deadline,
+            look_at: deadline,
         };
         self.clients.insert(id, client);
     }
@@ -321,7 +326,8 @@ impl Server {
                 return self.put_out(id, Refusal::TooFast(self.limits.max_rate));
             }
             self.say(id, &line);
-            if self.client(id).due > self.most() {
+            let most = self.most();
+            if self.client(id).is_too_slow(most) {
                 return self.forget(id, Leaving::TooSlow, ""); // it does not read our answers
             }
         }
@@ -345,13 +351,8 @@ impl Server {
             self.batch.push(id, &line);
         }
         if self.room.name(id).is_some() {
-            let deadline = self.now + self.limits.idle_timeout;
-            let client = self.client(id);
-            client.deadline = deadline;
-            if client.state == State::Nameless {
-                client.state = State::InRoom;
-                self.deadlines.push(Reverse((deadline, id))); // it may be an earlier one
-            }
+            self.client(id).state = State::InRoom;
+            self.set_deadline(id, self.limits.idle_timeout);
         }
     }
 
@@ -371,15 +372,29 @@ impl Server {
         cli::log!("{} left{why}", client.address);
         client.push(Bytes::copy_from_slice(last_word.as_bytes()));
         client.state = state;
-        client.deadline = self.now + time;
-        self.deadlines.push(Reverse((client.deadline, id)));
+        self.set_deadline(id, time);
         self.unwritten.push(id);
         self.announce(id, Leaving::Left);
+    }
+
+    /// A client has so much time from now on. To put it off costs nothing: the entry remains
+    /// where it is until somebody looks at it.
+    fn set_deadline(&mut self, id: Id, time: Duration) {
+        let deadline = self.now + time;
+        let client = self.client(id);
+        client.deadline = deadline;
+        let old = client.look_at;
+        if deadline < old {
+            client.look_at = deadline;
+            self.deadlines.remove(&(old, id));
+            self.deadlines.insert((deadline, id));
+        }
     }
 
     /// A connection is lost, or over.
     fn forget(&mut self, id: Id, leaving: Leaving, why: &str) {
         if let Some(client) = self.clients.remove(&id) {
+            self.deadlines.remove(&(client.look_at, id));
             if matches!(client.state, State::Nameless | State::InRoom) {
                 cli::log!("{} left{why}", client.address);
             }
@@ -394,18 +409,17 @@ impl Server {
     }
 
     fn look_at_the_clock(&mut self) {
-        while let Some(&Reverse((time, id))) = self.deadlines.peek()
+        while let Some(&(time, id)) = self.deadlines.first()
             && time <= self.now
         {
-            self.deadlines.pop();
-            let Some(client) = self.clients.get(&id) else {
-                continue;
-            };
-            match client.state {
-                // It has been put off meanwhile.
-                _ if client.deadline > self.now => {
-                    self.deadlines.push(Reverse((client.deadline, id)));
-                }
+            self.deadlines.pop_first();
+            let client = self.client(id);
+            // Where it belongs, if it has been put off meanwhile.
+            client.look_at = client.deadline;
+            let (deadline, state) = (client.deadline, client.state);
+            self.deadlines.insert((deadline, id));
+            match state {
+                _ if deadline > self.now => {}
                 State::Nameless => self.put_out(id, Refusal::NoName(self.limits.name_timeout)),
                 State::InRoom => self.put_out(id, Refusal::Idle(self.limits.idle_timeout)),
                 _ => self.forget(id, Leaving::Left, ""),
@@ -439,15 +453,11 @@ impl Server {
                 }
                 let mut begin = 0;
                 for (_, own) in all_own.iter().filter(|(speaker, _)| *speaker == id) {
-                    client.push(text.slice(begin..own.start));
+                    client.push(part(&text, begin..own.start));
                     begin = own.end;
                 }
-                client.push(text.slice(begin..));
-                if client.due > most {
-                    // Perhaps it was only our turn that was long. An error shows again later.
-                    let _ = client.write();
-                }
-                if client.due > most {
+                client.push(part(&text, begin..text.len()));
+                if client.is_too_slow(most) {
                     too_slow.push(id);
                 }
             }
@@ -468,7 +478,11 @@ impl Server {
                     self.forget(id, Leaving::Left, "");
                 }
                 Ok(()) => {}
-                Err(error) => self.forget(id, Leaving::Left, &format!(": {error}")),
+                // What it has said before is still to be read, and then the end, or the error.
+                Err(_) => {
+                    client.give_up_writing();
+                    self.readable.push(id);
+                }
             }
         }
     }
@@ -485,7 +499,7 @@ impl Server {
         }
         self.send();
         let deadline = Instant::now() + grace;
-        self.deadlines = BinaryHeap::from([Reverse((deadline, 0))]);
+        self.deadlines = BTreeSet::from([(deadline, 0)]);
         let mut events = Events::with_capacity(1024);
         while !self.clients.is_empty() && self.now < deadline {
             self.wait(&mut events, None)?;
@@ -527,12 +541,37 @@ impl Batch {
     }
 }
 
+/// A part of a batch, for an outbox. As long as somebody has a piece of it, all of the batch
+/// stays in memory; so a small part is copied.
+fn part(text: &Bytes, range: Range<usize>) -> Bytes {
+    match 2 * range.len() < text.len() {
+        true => Bytes::copy_from_slice(&text[range]),
+        false => text.slice(range),
+    }
+}
+
 impl Client {
     fn push(&mut self, part: Bytes) {
-        if !part.is_empty() {
+        if !part.is_empty() && !self.is_lost {
             self.due += PART + part.len();
             self.outbox.push_back(part);
         }
+    }
+
+    /// Whether more is due than may be, also after another try to write it: perhaps it was
+    /// only our turn that was long. (An error shows again later.)
+    fn is_too_slow(&mut self, most: usize) -> bool {
+        self.due > most && {
+            let _ = self.write();
+            self.due > most
+        }
+    }
+
+    /// The connection takes nothing any more.
+    fn give_up_writing(&mut self) {
+        self.is_lost = true;
+        self.outbox.clear();
+        self.due = 0;
     }
 
     /// Writes what is in the outbox, as far as the socket takes it.

@@ -152,12 +152,16 @@ async fn serve(
     // 5. The client leaves the room when this is dropped, in whatever way the task ends.
     let presence = Presence { id, chat };
     cli::log!("{address} connected");
+    let mut hearing = pin!(hear_lines(&reading, id, chat, limits));
     let refusal = tokio::select! {
-        refusal = hear_lines(&reading, id, chat, limits) => refusal?,
+        refusal = &mut hearing => refusal?,
         written = &mut writer => {
-            // The connection is lost; or the server is closing, and the client closes too.
-            written?;
-            forget_the_rest(&reading).await;
+            match written {
+                // The server is closing, and then the client closes too.
+                Ok(()) => forget_the_rest(&reading).await,
+                // The connection is lost, but what was said before is still to be heard.
+                Err(_) => drop(hearing.await?),
+            }
             return Ok(());
         }
         () = cut_off.notified() => return Ok(()), // it was too slow
@@ -292,7 +296,7 @@ impl Chat {
         rate: &mut Rate,
         limits: Limits,
     ) -> Result<bool, Refusal> {
-        let (mut outcomes, mut refusal) = (Vec::new(), None);
+        let (mut allowed, mut refusal) = (Vec::new(), None);
         for line in lines {
             match line {
                 Err(TooLong) => refusal = Some(Refusal::LineTooLong(limits.max_line)),
@@ -300,13 +304,14 @@ impl Chat {
                     refusal = Some(Refusal::TooFast(limits.max_rate));
                     break;
                 }
-                Ok(line) => {
-                    cli::panic_if_told(&line); // a drill: see lesson 04
-                    outcomes.push(self.room.hear(id, &line));
-                }
+                Ok(line) => allowed.push(line),
             }
         }
-        let outcome: Outcome = outcomes.into_iter().collect();
+        allowed.iter().for_each(|line| cli::panic_if_told(line)); // a drill: see lesson 04
+        let outcome: Outcome = allowed
+            .iter()
+            .map(|line| self.room.hear(id, line))
+            .collect();
         let said_something = outcome.to_others.is_some();
         self.send(id, outcome);
         refusal.map_or(Ok(said_something), Err)

@@ -5,7 +5,7 @@
 //! - [`cli`]: the command line of every program, and its errors in plain words.
 //! - [`limits`]: what a client may do, from stage 07 on.
 //! - [`lines`]: lines within bounds, from stage 07 on.
-//! - [`log`](mod@log): a log that makes nobody wait, from stage 07 on.
+//! - [`log`](mod@log): a log that makes nobody wait, from stage 06 on.
 //! - [`prompt`]: a prompt that survives the arrival of a line.
 //! - [`room`]: the chat room as a plain value, from stage 04 on.
 //! - `window`: what the windows of stage 10 show, and how (with the feature `window`).

@@ -14,7 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 /// How many lines may wait to be written.
-const MOST: usize = 1024;
+const MOST: usize = 16 * 1024;
 
 /// How long [`flush`] waits.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -65,16 +65,20 @@ fn write_lines() {
             .wait_while(log, |log| log.lines.is_empty())
             .unwrap_or_else(PoisonError::into_inner);
         log.is_writing = true;
+        let count = log.lines.len();
         let mut text: String = mem::take(&mut log.lines).into_iter().collect();
         match mem::take(&mut log.left_out) {
             0 => {}
             count => text += &format!("({count} more lines could not be written)\n"),
         }
         drop(log);
-        // An error: nobody can read it any more, which is no reason to end.
+        // An error: nobody can read it any more, or not now, which is no reason to end.
         let mut output = io::stdout();
-        let _ = output.write_all(text.as_bytes()).and(output.flush());
+        let written = output.write_all(text.as_bytes()).and(output.flush());
         log = lock();
+        if written.is_err() {
+            log.left_out += count;
+        }
     }
 }
 

@@ -27,6 +27,7 @@ macro_rules! contract {
             a_line_of_4_kib_arrives_whole
             a_carriage_return_before_the_line_feed_is_dropped
             what_was_said_just_before_leaving_is_heard
+            what_was_said_before_vanishing_is_heard_while_others_speak
             a_reset_in_the_middle_of_a_burst_does_not_disturb_the_others
             rubbish_from_one_client_does_not_disturb_the_others
             fifty_clients_hear_each_line_once_and_in_order
@@ -281,6 +282,37 @@ pub fn what_was_said_just_before_leaving_is_heard(stage: &str) {
         beto.hears_from("ana", &format!("last words {n}"));
     }
     beto.hears("ana");
+}
+
+/// Ana says much, and has gone when the server looks. Whoever writes to her finds out before
+/// all is read. (Only Linux is sure to keep what has arrived before the reset.)
+pub fn what_was_said_before_vanishing_is_heard_while_others_speak(stage: &str) {
+    let Some(server) = Server::ours(stage) else {
+        return;
+    };
+    let [mut ana, mut beto, mut carla] = server.chat(["ana", "beto", "carla"]);
+    server.likely_cause(
+        "when writing to a client fails, what it has said before is still to be read",
+    );
+    #[cfg(target_os = "linux")]
+    server.is_suspended_while(|| {
+        let text = "x".repeat(1000);
+        let lines: String = (100..140).map(|n| format!("{n} {text}\n")).collect();
+        ana.sends(lines.as_bytes());
+        ana.leaves();
+        for n in 10..20 {
+            carla.says(&format!("meanwhile {n}"));
+        }
+    });
+    #[cfg(target_os = "linux")]
+    for n in 100..140 {
+        while !has_words(
+            &beto.hears_either(&["meanwhile", &n.to_string()]),
+            &n.to_string(),
+        ) {}
+    }
+    carla.says("she is gone");
+    while !has_words(&beto.hears_either(&["ana", "meanwhile", "gone"]), "gone") {}
 }
 
 pub fn a_reset_in_the_middle_of_a_burst_does_not_disturb_the_others(stage: &str) {
