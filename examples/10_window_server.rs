@@ -218,7 +218,10 @@ impl Window {
             .spawn(move || hand_over(&lines, telling, &theirs));
         let (shared, args) = (Arc::clone(&chat), self.args.clone());
         let accept = thread::Builder::new().name("accept".into()).spawn(move || {
-            let listening = |address| drop(events.send(Event::Listening(address)));
+            let listening = |address| {
+                let _ = events.send(Event::Listening(address)); // an error: the window has gone
+                ours.request_repaint_after(FRAME);
+            };
             let result = run(&args, &shared, listening);
             lock(&shared).close(); // if it could not even listen
             let _ = events.send(Event::Ended(result.err().map(|error| format!("{error:#}"))));

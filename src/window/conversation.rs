@@ -1,6 +1,7 @@
 //! What has been said, as far as it is kept, and how it is drawn.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use eframe::egui::{self, Align, Key, Rect, TextFormat, TextStyle, text::LayoutJob, vec2};
 
@@ -90,6 +91,8 @@ pub struct Conversation {
     /// The width and the height of a row in the last frame.
     width: f32,
     row: f32,
+    /// The height of it all.
+    height: f32,
     to_newest: bool,
 }
 
@@ -204,7 +207,7 @@ impl Conversation {
         let row = ui.text_style_height(&TextStyle::Body);
         (self.width, self.row) = (width, row);
         if self.is_at_newest() {
-            self.measure_newest(ui, width, view.height());
+            self.measure_newest(ui, view.height());
         }
 
         let top = ui.min_rect().left_top();
@@ -244,14 +247,19 @@ impl Conversation {
             ui.scroll_to_rect_animation(end, Some(edge), at_once);
             ui.request_repaint(); // it is scrolled from the next frame on
         }
-        if surprised {
-            ui.request_repaint(); // the lines below have moved
+        let has_grown = (self.height - y).abs() > 0.5;
+        self.height = y;
+        if surprised || (has_grown && self.is_at_newest()) {
+            // Lines have moved; or a new one is below the view, which follows in the next
+            // frame. Were there none, nobody would see it before they press a key.
+            ui.request_repaint_after(Duration::from_millis(1));
         }
     }
 
     /// The newest lines are about to be in view; knowing their heights beforehand, the
     /// view need not be put right afterwards.
-    fn measure_newest(&mut self, ui: &egui::Ui, width: f32, view: f32) {
+    fn measure_newest(&mut self, ui: &egui::Ui, view: f32) {
+        let width = self.width;
         let mut height = 0.0;
         for entry in self.entries.iter_mut().rev() {
             if height > view {

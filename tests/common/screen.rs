@@ -19,8 +19,9 @@ pub struct Screen<A: eframe::App + 'static> {
     name: String,
     harness: Harness<'static, A>,
     textures: Textures,
-    /// Whenever somebody wakes the window. Without that, no frame is drawn.
-    wakes: Receiver<()>,
+    /// When the next frame is due, whenever somebody wakes the window. Without that, none is
+    /// drawn.
+    wakes: Receiver<Instant>,
     frames: usize,
 }
 
@@ -58,10 +59,12 @@ impl<A: eframe::App + 'static> Screen<A> {
             // Which letters a machine has is not what is tested here.
             .allow_missing_glyphs()
             .build_eframe(|created| {
-                created.egui_ctx.set_request_repaint_callback(move |_| {
-                    // An error: the test is over.
-                    let _ = wake.send(());
-                });
+                created
+                    .egui_ctx
+                    .set_request_repaint_callback(move |request| {
+                        // An error: the test is over.
+                        let _ = wake.send(Instant::now() + request.delay);
+                    });
                 window::dress(&created.egui_ctx);
                 begin(&created.egui_ctx)
             });
@@ -114,15 +117,37 @@ impl<A: eframe::App + 'static> Screen<A> {
             if done(self) {
                 return;
             }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            if !self.is_due_before(deadline) {
                 self.fail(&format!(
                     "should have {what}, but for {:?} did not",
                     patience()
                 ));
             }
-            let _ = self.wakes.recv_timeout(left.min(self.delay()));
         }
+    }
+
+    /// Waits until another frame is due, as a display does: because the window has asked for
+    /// it when it was drawn last, or because somebody has woken it. False if none is before
+    /// the deadline.
+    fn is_due_before(&self, deadline: Instant) -> bool {
+        let by_itself = Instant::now().checked_add(self.delay());
+        let mut due = by_itself.filter(|due| *due < deadline);
+        loop {
+            let until = due.unwrap_or(deadline);
+            let left = until.saturating_duration_since(Instant::now());
+            match self.wakes.recv_timeout(left) {
+                Ok(woken) => due = Some(due.map_or(woken, |due| due.min(woken))),
+                Err(_) => return due.is_some(),
+            }
+        }
+    }
+
+    /// Somebody turns to another window: no cursor blinks here any more, so no frame is drawn
+    /// for its sake.
+    pub fn loses_focus(&mut self) {
+        self.harness.input_mut().focused = false;
+        self.harness.event(Event::WindowFocused(false));
+        self.settle();
     }
 
     /// Waits until a text with these words is on show.
@@ -171,9 +196,14 @@ impl<A: eframe::App + 'static> Screen<A> {
     /// Clicks on a button, or on a row of a list.
     #[track_caller]
     pub fn clicks(&mut self, label: &str) {
-        match self.harness.query_by_label_contains(label) {
+        let can_be_clicked = |node: &egui_kittest::Node<'_>| {
+            let node = node.accesskit_node();
+            let is_called = node.label().is_some_and(|name| name.starts_with(label));
+            is_called && matches!(node.role(), Role::Button | Role::RadioButton)
+        };
+        match self.nodes().find(can_be_clicked) {
             Some(node) => node.click(),
-            None => self.fail(&format!("shows nothing called {label:?}")),
+            None => self.fail(&format!("shows nothing to click on called {label:?}")),
         }
         self.settle();
     }
