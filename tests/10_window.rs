@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use common::screen::{Look, Screen};
-use common::{Program, Server, applies_to_ours_only, example, free_port, lazy, patience, survival};
+use common::{Program, Server, applies_to_ours_only, example, free_port, patience};
 use eframe::egui::{Key, Modifiers, Theme, ViewportCommand};
 use socket_stages::window::client::State::In;
 use socket_stages::window::server::State;
@@ -35,41 +35,18 @@ use socket2::{Domain, SockRef, Socket, Type};
 const STAGE: &str = "10_window";
 
 common::contract::contract!();
+common::promises! { lazy:
+    who_does_not_read_harms_nobody_else
+    many_who_do_not_read_are_put_out_at_once
+    who_half_closes_gets_what_is_due
+}
+common::promises! { survival:
+    a_panic_lets_its_client_go_and_nobody_else
+    without_file_descriptors_it_neither_ends_nor_spins
+}
 common::limits::limits!();
 #[cfg(unix)]
 common::shutdown::shutdown!();
-
-#[test]
-fn who_does_not_read_harms_nobody_else() {
-    if let Some(server) = Server::unhurried(STAGE) {
-        lazy::is_put_out(&server);
-    }
-}
-
-#[test]
-fn many_who_do_not_read_are_put_out_at_once() {
-    lazy::many_are_put_out(STAGE, &["--max-line", "20000", "--max-rate", "1000000"]);
-}
-
-#[test]
-fn who_half_closes_gets_what_is_due() {
-    if let Some(server) = Server::unhurried(STAGE) {
-        lazy::gets_what_is_due(&server);
-    }
-}
-
-#[test]
-fn a_panic_in_one_thread_lets_its_client_go_and_nobody_else() {
-    if applies_to_ours_only() {
-        survival::a_panic(STAGE);
-    }
-}
-
-#[test]
-fn without_file_descriptors_it_neither_ends_nor_spins() {
-    // One more than usual: it keeps one in reserve.
-    survival::no_file_descriptor_at_all(STAGE, 5);
-}
 
 type ClientScreen = Screen<client::Window>;
 type ServerScreen = Screen<server::Window>;

@@ -55,9 +55,9 @@ pub fn no_file_descriptor_at_all(stage: &str, of_its_own: usize) {
 /// The same, as a promise of stage 05 and later.
 pub fn without_file_descriptors_it_neither_ends_nor_spins(stage: &str) {
     let of_its_own = match &stage[..2] {
-        "06" | "07" => 5, // one is kept in reserve
-        "08" => 6,        // the poll, and what wakes it
-        "09" => 7,        // what the runtime waits with
+        "06" | "07" | "10" => 5, // one is kept in reserve
+        "08" => 6,               // the poll, and what wakes it
+        "09" => 7,               // what the runtime waits with
         _ => 4,
     };
     no_file_descriptor_at_all(stage, of_its_own);
