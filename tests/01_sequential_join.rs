@@ -209,7 +209,11 @@ mod exercises {
             server.shows(line);
         }
         beto.resets();
-        shows_how_many(2);
+        server.still_missing("the count also of a client whose connection was reset");
+        let line = server.shows("left");
+        if !has_words(&line, "2 lines heard") {
+            server.fail(format!("The server showed {line:?}."));
+        }
     }
 
     #[test]

@@ -484,9 +484,6 @@ mod exercises {
         server.shows("good night");
         ana.half_closes();
         ana.is_let_go();
-        let mut beto = server.client("beto");
-        beto.says("I am here");
-        server.shows("I am here");
         server.still_missing("the line only after `write_all` has succeeded");
         server.types("who hears this?");
         let line = server.shows_either(&["did not get your line", "who hears this?"]);
