@@ -71,8 +71,8 @@ struct Chat {
     closing: bool,
     room: Room,
     clients: HashMap<Id, Client>,
-    /// Whose readers are to put them out.
-    to_put_out: HashSet<Id>,
+    /// Who has been put out, and whose reader has not ended yet.
+    put_out: HashSet<Id>,
     /// The window's outbox, if there is a window, and how many lines it had no room for.
     window: Option<SyncSender<Line>>,
     missed: usize,
@@ -198,7 +198,10 @@ impl Window {
                     self.shown.could_not("gone: what you typed is kept");
                 }
             }
-            (Wish::PutOut(id), Some(service)) => lock(&service.chat).put_out(id),
+            (Wish::PutOut(id), Some(service)) => {
+                let stream = lock(&service.chat).put_out(id);
+                stream.into_iter().for_each(cut_off_soon);
+            }
             _ => {} // it is just ending
         }
     }
@@ -408,6 +411,26 @@ fn stop(chat: &Mutex<Chat>) {
     }
 }
 
+/// Gives a client that has been put out its time to read why. Only a thread of its own may
+/// wait for that; if there can be none, the client has no time.
+fn cut_off_soon(stream: Weak<TcpStream>) {
+    let cut_off = |stream: &Weak<TcpStream>| {
+        if let Some(stream) = stream.upgrade() {
+            let _ = stream.shutdown(Shutdown::Both); // wakes its reader and its writer
+        }
+    };
+    let waiting = Weak::clone(&stream);
+    let waiter = thread::Builder::new()
+        .name("farewell".into())
+        .spawn(move || {
+            thread::sleep(FAREWELL);
+            cut_off(&waiting);
+        });
+    if waiter.is_err() {
+        cut_off(&stream);
+    }
+}
+
 /// Logs what whoever runs the server should know, and shows it in the window.
 fn tell(chat: &Mutex<Chat>, what: &str) {
     cli::log!("{what}");
@@ -451,8 +474,8 @@ fn serve(
         Err(_) => FAREWELL,
     };
     let deadline = Instant::now() + time;
-    if let Err(error) = &result {
-        forget_the_rest(me, deadline, is_put_out(error));
+    if result.is_err() {
+        forget_the_rest(me, deadline);
     }
     let time_left = deadline.saturating_duration_since(Instant::now());
     if written.recv_timeout(time_left) == Err(RecvTimeoutError::Timeout) {
@@ -532,9 +555,8 @@ fn hear_lines(
 }
 
 /// Reads what a client that was put out still sends, and forgets it. To close on bytes
-/// that were not read would be a reset, and a reset may overtake the reason. Where our
-/// reading side is shut, a read of 0 bytes is no end: more may come.
-fn forget_the_rest(mut me: &TcpStream, deadline: Instant, is_shut: bool) {
+/// that were not read would be a reset, and a reset may overtake the reason.
+fn forget_the_rest(mut me: &TcpStream, deadline: Instant) {
     loop {
         let now = Instant::now();
         if now >= deadline {
@@ -542,19 +564,12 @@ fn forget_the_rest(mut me: &TcpStream, deadline: Instant, is_shut: bool) {
         }
         let _ = me.set_read_timeout(Some(deadline - now));
         match me.read(&mut [0; 4096]) {
-            Ok(0) if is_shut => thread::sleep(Duration::from_millis(10)), // do not spin
             Ok(0) => return, // it has read all, or will send no more
             Ok(_) => {}
             Err(error) if is_no_end(&error) => {}
             Err(_) => return,
         }
     }
-}
-
-/// Whether a client goes because whoever runs the server wants it so.
-fn is_put_out(error: &io::Error) -> bool {
-    let refusal = error.get_ref().and_then(|error| error.downcast_ref());
-    refusal == Some(&Refusal::PutOut)
 }
 
 /// A read that has taken too long (two kinds of error, depending on the system), or was
@@ -577,7 +592,7 @@ impl Drop for Presence<'_> {
         let outcome = chat.room.leave(self.id, Leaving::Left);
         chat.send(self.id, outcome);
         chat.clients.remove(&self.id);
-        chat.to_put_out.remove(&self.id);
+        chat.put_out.remove(&self.id);
         chat.show("".into()); // if there was no name to announce
     }
 }
@@ -642,12 +657,16 @@ impl Chat {
         is_something
     }
 
-    /// Lets a client's reader put it out. It waits in a `read`: to shut that side wakes it.
-    fn put_out(&mut self, id: Id) {
-        if let Some(client) = self.clients.get(&id) {
-            self.to_put_out.insert(id);
-            let _ = client.stream.shutdown(Shutdown::Read); // an error: it has gone already
-        }
+    /// Tells a client to go, and the others that it has gone. Without its outbox its writer
+    /// half-closes; its reader ends when the client closes, or says one more line. Who does
+    /// neither is to be cut off: here is the connection.
+    fn put_out(&mut self, id: Id) -> Option<Weak<TcpStream>> {
+        self.tell(id, Refusal::PutOut);
+        let client = self.clients.remove(&id)?;
+        self.put_out.insert(id);
+        let outcome = self.room.leave(id, Leaving::Left);
+        self.send(id, outcome);
+        Some(Arc::downgrade(&client.stream))
     }
 
     /// Tells the room what a client says, and sends what it answers, all in one piece;
@@ -659,7 +678,7 @@ impl Chat {
         rate: &mut Rate,
         limits: Limits,
     ) -> Result<bool, Refusal> {
-        if self.to_put_out.contains(&id) {
+        if self.put_out.contains(&id) {
             return Err(Refusal::PutOut);
         }
         let (mut allowed, mut refusal) = (Vec::new(), None);

@@ -477,6 +477,8 @@ fn the_servers_window_shows_who_is_there_and_what_is_said() {
     }
     let (mut server, address) = server_window(&[]);
     server.shows("Nobody is connected");
+    // From here on it is drawn when somebody wakes it, and not for a cursor that blinks.
+    server.loses_focus();
     let nobody = TcpStream::connect(address).unwrap();
     server.shows("1 client");
     server.shows(&format!("(no name yet), {}", nobody.local_addr().unwrap()));
@@ -585,7 +587,7 @@ fn nobody_can_hold_up_being_put_out() {
         return;
     }
     let (mut server, address) = server_window(&["--max-rate", "1000000"]);
-    for name in ["", "busy\n"] {
+    for (round, name) in (1..).zip(["", "busy\n"]) {
         let mut stream = TcpStream::connect(address).unwrap();
         stream.write_all(name.as_bytes()).unwrap();
         let row = match name {
@@ -601,13 +603,29 @@ fn nobody_can_hold_up_being_put_out() {
                 },
             );
         server.clicks(&row);
+        let start = Instant::now();
         server.clicks("Put out");
         server.shows("Nobody is connected");
+        // And no reset, although more is sent than the server wants: it may overtake the
+        // reason. For a second, the server reads and forgets.
+        while !name.is_empty() && start.elapsed() < Duration::from_millis(300) {
+            assert!(
+                !speaker.is_finished(),
+                "the connection was not ended in order"
+            );
+            thread::park_timeout(Duration::from_millis(5));
+        }
         let mut heard = String::new();
         stream.set_read_timeout(Some(patience())).unwrap();
         let mut reader = BufReader::new(&stream);
         while reader.read_line(&mut heard).is_ok_and(|count| count > 0) {}
         assert!(heard.ends_with("! put out by the server\n"), "{heard:?}");
+        // It neither closes nor falls silent: it is cut off.
+        server.until("cut it off", |server| {
+            let lines = server.app().shown().conversation.lines();
+            let told = lines.filter(|(_, line)| line.ends_with("left: put out by the server"));
+            told.count() == round
+        });
         stream.shutdown(Shutdown::Both).ok();
         speaker.join().unwrap();
     }
@@ -693,7 +711,7 @@ fn a_servers_window_that_does_not_look_stops_nobody() {
     if !applies_to_ours_only() {
         return;
     }
-    const LINES: usize = 20_000;
+    const LINES: usize = 2000;
     let (mut server, address) = server_window(&["--max-rate", "1000000"]);
     let mut ana = in_the_room_of("ana", address);
     server.shows("1 client");
@@ -701,33 +719,28 @@ fn a_servers_window_that_does_not_look_stops_nobody() {
     let mut beto = TcpStream::connect(address).unwrap();
     beto.set_nodelay(true).unwrap();
     beto.write_all(b"beto\n").unwrap();
+    // More than can wait for it: each is nearly a packet.
     let speaker = thread::spawn(move || {
+        let text = "x".repeat(4000);
         for n in 0..LINES {
-            beto.write_all(format!("{n}\n").as_bytes()).unwrap();
+            beto.write_all(format!("{n} {text}\n").as_bytes()).unwrap();
         }
         beto
     });
-    ana.shows(&format!("beto: {}", LINES - 1));
+    ana.shows(&format!("beto: {} x", LINES - 1));
     let beto = speaker.join().unwrap();
     // Now it looks. What it shows, and what it says that it missed, is all there was.
     server.shows("2 clients");
     ana.says("is anybody there?");
     server.shows("is anybody there?");
     let conversation = &server.app().shown().conversation;
-    let numbers = |text: &str| text.split(' ').find_map(|word| word.parse::<usize>().ok());
-    let missed: usize = conversation
-        .lines()
-        .filter(|(_, line)| line.ends_with("too fast to be shown"))
-        .filter_map(|(_, line)| numbers(line))
-        .sum();
-    let said = conversation
-        .lines()
-        .filter(|(_, line)| line.starts_with("beto: "))
-        .count();
-    let all = said + missed + conversation.gone();
+    let said = conversation.lines();
+    let said = said.filter(|(_, line)| line.starts_with("beto: ")).count();
+    let all = said + conversation.gone();
     assert!(
-        (LINES..LINES + 10).contains(&all),
-        "{said} shown, {missed} missed: {all}"
+        (LINES..LINES + 20).contains(&all),
+        "{said} shown, {} told as gone or missed",
+        conversation.gone()
     );
     drop(beto);
 }

@@ -84,8 +84,9 @@ impl Entry {
 pub struct Conversation {
     entries: VecDeque<Entry>,
     bytes: usize,
-    /// How many lines have left.
+    /// How many lines have left, and how many never came here.
     gone: usize,
+    missed: usize,
     /// What is being read; `None` at the newest line, where the view stays.
     reading: Option<Reading>,
     /// The width and the height of a row in the last frame.
@@ -123,9 +124,18 @@ impl Conversation {
             .map(|entry| (entry.kind, entry.text.as_str()))
     }
 
-    /// How many lines are not here any more.
+    /// So many lines came too fast to be shown.
+    pub fn has_missed(&mut self, lines: usize) {
+        if lines > 0 {
+            self.missed += lines;
+            let told = format!("! {} lines came too fast to be shown", thousands(lines));
+            self.push(Kind::Refused, told);
+        }
+    }
+
+    /// How many lines are not here any more, or never were.
     pub fn gone(&self) -> usize {
-        self.gone
+        self.gone + self.missed
     }
 
     /// Whether the newest line is in view. If not, it is not scrolled to either: whoever
@@ -161,7 +171,7 @@ impl Conversation {
 
     /// Where the first line begins: below the one that tells how many have gone.
     fn top(&self) -> f32 {
-        if self.gone > 0 { self.row + GAP } else { 0.0 }
+        if self.gone() > 0 { self.row + GAP } else { 0.0 }
     }
 
     /// Where a line begins. If it has left, it is the first one.
@@ -212,8 +222,8 @@ impl Conversation {
 
         let top = ui.min_rect().left_top();
         let mut y = 0.0;
-        if self.gone > 0 {
-            let told = format!("({} earlier lines are gone)", thousands(self.gone));
+        if self.gone() > 0 {
+            let told = format!("({} earlier lines are gone)", thousands(self.gone()));
             let told = Entry {
                 kind: Kind::Announced,
                 text: told,
@@ -343,6 +353,17 @@ mod tests {
         assert_eq!(conversation.lines().count(), MOST_LINES);
         assert_eq!(conversation.gone(), 5);
         assert_eq!(conversation.lines().next().unwrap().1, "ana: 5");
+    }
+
+    #[test]
+    fn what_was_missed_is_told_and_counted() {
+        let mut conversation = Conversation::default();
+        conversation.has_missed(0);
+        assert_eq!(conversation.lines().count(), 0);
+        conversation.has_missed(1234);
+        assert_eq!(conversation.gone(), 1234);
+        let line = conversation.lines().next().unwrap().1;
+        assert_eq!(line, "! 1,234 lines came too fast to be shown");
     }
 
     #[test]

@@ -157,10 +157,7 @@ impl Shown {
 
     /// So many lines came too fast to be shown.
     pub fn has_missed(&mut self, lines: usize) {
-        if lines > 0 {
-            let told = format!("! {lines} lines came too fast to be shown");
-            self.conversation.push(Kind::Refused, told);
-        }
+        self.conversation.has_missed(lines);
     }
 
     /// The answer is on its way. One for everybody comes back as what everybody hears.

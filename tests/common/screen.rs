@@ -273,6 +273,7 @@ impl<A: eframe::App + 'static> Screen<A> {
         self.settle();
         let window =
             egui::Rect::from_min_size(egui::Pos2::ZERO, self.harness.ctx.content_rect().size());
+        self.no_text_is_cut_off(window);
         let mut used: Vec<(String, egui::Rect)> = Vec::new();
         for node in self.nodes() {
             let access = node.accesskit_node();
@@ -303,6 +304,23 @@ impl<A: eframe::App + 'static> Screen<A> {
             if place.right() > window.right() + 0.5 || place.left() < -0.5 {
                 let label = node.accesskit_node().value();
                 self.fail(&format!("{label:?} is wider than the window: {place:?}"));
+            }
+        }
+    }
+
+    /// No text goes on where the window ends, however it was drawn.
+    #[track_caller]
+    fn no_text_is_cut_off(&self, window: egui::Rect) {
+        for clipped in &self.harness.output().shapes {
+            let egui::Shape::Text(text) = &clipped.shape else {
+                continue;
+            };
+            // What is typed into a field may be longer; but then it ends where the field does.
+            let is_in_a_field = clipped.clip_rect.right() < window.right() - 20.0;
+            let place = text.visual_bounding_rect();
+            if place.right() > window.right() + 1.0 && !is_in_a_field {
+                let text = &text.galley.job.text;
+                self.fail(&format!("cuts off {text:?}: {place:?} of {window:?}"));
             }
         }
     }
