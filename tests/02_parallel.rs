@@ -474,6 +474,14 @@ mod exercises {
                 None => server.fail(format!("The server showed {line:?}.")),
             };
         }
+        server.still_missing(
+            "one line for each answer, and no empty one after it: what was read from the keyboard \
+             has its line end already",
+        );
+        let empty = server.empty_lines();
+        if empty > 0 {
+            server.fail(format!("The server showed {empty} empty lines."));
+        }
         // Ana's thread waits for the keyboard, although she has left.
         let server = Server::start(STAGE);
         let mut ana = server.client("ana");

@@ -347,7 +347,8 @@ impl Server {
 
     /// The operator types a line at the server's keyboard.
     pub fn types(&self, line: &str) {
-        self.story.step(format!("the operator typed {line:?}"));
+        let typed = shortened(line);
+        self.story.step(format!("the operator typed {typed:?}"));
         let typed = match &mut *self.operator() {
             Operator::Of(program) => program.types(line).is_ok(),
             Operator::Hosted(keyboard) => keyboard.send(line.into()).is_ok(),
@@ -450,6 +451,12 @@ impl Server {
     pub fn lines_with(&self, text: &str) -> usize {
         let lines = self.output.lines();
         lines.iter().filter(|line| line.contains(text)).count()
+    }
+
+    /// How many of them have nothing in them.
+    pub fn empty_lines(&self) -> usize {
+        let lines = self.output.lines();
+        lines.iter().filter(|line| line.trim().is_empty()).count()
     }
 
     /// The memory that the process has in use (its resident set), in bytes.
