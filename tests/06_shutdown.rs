@@ -70,6 +70,7 @@ mod exercises {
     #[ignore = "an exercise of lesson 06"]
     fn exercise_2() {
         let server = Server::start(STAGE);
+        let mut nobody = server.client("nobody");
         let [mut ana, mut beto] = server.chat(["ana", "beto"]);
         // Of what is due to carla, much waits in her outbox.
         let mut carla = joins_and_reads_little(&server, "carla", &mut [&mut ana, &mut beto]);
@@ -100,7 +101,10 @@ mod exercises {
             client.hears("closing");
             client.hears_the_end();
         }
-        drop((ana, beto, carla));
+        server.still_missing("for somebody who has no name yet, the end and no last message");
+        nobody.hears("closing");
+        nobody.hears_the_end();
+        drop((ana, beto, carla, nobody));
         server.ends_within(patience());
 
         // A server that was started in the background has no keyboard.
