@@ -144,6 +144,34 @@ mod exercises {
         carla.half_closes();
         carla.is_let_go();
         ana.hears_exactly("* carla left");
+
+        // Silence is a reason too. Ana comes later and goes on speaking, so her time ends later.
+        let options = ["--idle-timeout", "1"];
+        let server = Server::start_with(STAGE, &options, "an option --idle-timeout, as before");
+        let mut rude = server.client("rude");
+        rude.says("rude");
+        rude.hears("rude"); // the welcome
+        let mut ana = server.client("ana");
+        ana.says("ana");
+        ana.hears("ana");
+        server.still_missing("for the others, why somebody was put out who has said nothing");
+        let deadline = Instant::now() + patience();
+        let line = loop {
+            if let Some(line) = ana.hears_any(Duration::from_millis(50)) {
+                break line;
+            }
+            if Instant::now() > deadline {
+                ana.fail("has heard nothing of the end of rude.".into());
+            }
+            ana.says("is anybody asleep?");
+        };
+        let why = rude.is_told_why();
+        let why = why.trim_start_matches("! ").trim_end();
+        if line != format!("* rude left: {why}") {
+            ana.fail(format!(
+                "should have heard \"* rude left: {why}\", but heard {line:?}."
+            ));
+        }
     }
 
     #[test]
@@ -253,6 +281,13 @@ mod exercises {
             server.is_interrupted();
             server.ends_within(patience());
         }
+
+        let options = ["--max-rate", "10"];
+        let server = Server::start_with(STAGE, &options, "an option --max-rate, as before");
+        server.still_missing("without --slow-down, the end for whoever speaks too fast, as before");
+        let [_ana, mut beto] = server.chat(["ana", "beto"]);
+        beto.sends_for_ever(b"flood\n", 10_000);
+        beto.is_put_out();
     }
 }
 
