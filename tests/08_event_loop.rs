@@ -6,7 +6,7 @@ mod common;
 use std::thread;
 use std::time::Duration;
 
-use common::{Client, Server, patience};
+use common::{Client, Server, patience, pause};
 
 const STAGE: &str = "08_event_loop";
 
@@ -128,6 +128,19 @@ mod exercises {
                 client.hears_exactly(&format!("* operator: hola {n}"));
             }
         }
+        // Pasted, these come in one write. Whoever wakes the loop for each of them may wake it
+        // once for several.
+        server.still_missing(
+            "every line that is typed, also of many at once: the server may wake once for several \
+             of them, and nothing else will wake it for the others",
+        );
+        let typed: Vec<_> = (20..60).map(|n| format!("hola {n}")).collect();
+        server.types(&typed.join("\n"));
+        for line in &typed {
+            for client in [&mut ana, &mut beto] {
+                client.hears_exactly(&format!("* operator: {line}"));
+            }
+        }
         server.still_missing("nothing for somebody who is not in the room");
         nobody.has_heard_nothing();
         server.still_missing("a server that goes on, and rests, when its keyboard is at its end");
@@ -155,6 +168,17 @@ mod exercises {
             }
             drop((ana, beto, nobody));
             server.ends_within(patience());
+        }
+
+        let server = Server::start(STAGE);
+        server.still_missing("without --operator, no reader of the keyboard: all is as before");
+        let [mut ana, mut beto] = server.chat(["ana", "beto"]);
+        server.types("is this on?");
+        for round in 0..5 {
+            // As long as a line might still be on its way; a right server sends none.
+            pause(round);
+            ana.says(&format!("no operator {round}"));
+            beto.hears_from("ana", &format!("no operator {round}"));
         }
     }
 
