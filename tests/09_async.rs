@@ -63,6 +63,19 @@ mod exercises {
             beto.hears_from("ana", &format!("number {n}"));
         }
 
+        // With most of these, a conversion that is not asked whether it fails panics.
+        for secs in ["soon", "-1", "NaN", "1e30"] {
+            let line = format!("/later {secs} tea is cold");
+            server.still_missing(&format!(
+                "of {line:?}, which has no time from 0 to 86400, what any other line brings: it \
+                 is said as it is, and ana goes on"
+            ));
+            ana.says(&line);
+            beto.hears_exactly(&format!("ana: {line}"));
+            ana.says("so it is");
+            beto.hears_from("ana", "so it is");
+        }
+
         server.still_missing("nothing more from somebody who has left");
         carla.says("/later 0.3 I am a ghost");
         carla.half_closes();
