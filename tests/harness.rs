@@ -186,7 +186,6 @@ mod in_python {
             "nobody_hears_their_own_line",
             "each_line_tells_whose_it_is",
             "whoever_stops_sending_gets_the_end_and_the_others_go_on",
-            "fifty_clients_hear_each_line_once_and_in_order",
         ];
         let wrong = [
             "a_reset_in_the_middle_of_a_burst_does_not_disturb_the_others",
@@ -197,7 +196,7 @@ mod in_python {
             "the server takes what one read returned for a line",
         ];
         let tests = [&right[..], &wrong[..]].concat();
-        let Some(checked) = check("03_broadcast", "03_broadcast_as_often_taught", &tests, "1")
+        let Some(checked) = check("03_broadcast", "03_broadcast_as_often_taught", &tests, "2")
         else {
             return;
         };
@@ -210,6 +209,6 @@ mod in_python {
             assert!(text.contains(&format!("---- {test} ")), "{text}");
             assert!(text.contains(why), "{text}");
         }
-        assert!(text.contains("5 passed; 2 failed"), "{text}");
+        assert!(text.contains("4 passed; 2 failed"), "{text}");
     }
 }
