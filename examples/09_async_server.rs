@@ -63,7 +63,7 @@ struct Chat {
     clients: HashMap<Id, (Sender<Line>, Arc<Notify>)>,
 }
 
-// All tasks on one thread: lesson 09 tells what more of them would bring.
+// All tasks on one thread: what they do is too little to share it out among more.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), cli::Failure> {
     let args = Args::parse();

@@ -14,7 +14,7 @@
 //! - `$ COMMAND`: typed at the shell; a command before it must have ended;
 //! - `> TEXT`, or `your name> TEXT`: typed into the running program, at its prompt;
 //! - `^D`: the end of its input; `^C`: the program is ended; `^Z`: it is suspended, and
-//!   `$ kill -9 %1` ends it then;
+//!   `$ kill -9 %%` ends it then;
 //! - anything else: the next line that the terminal shows, with `[..]` for what
 //!   varies, and `[...]` alone for any number of lines.
 //!
@@ -69,7 +69,7 @@ pub fn run(transcript: &str) -> Result<(), String> {
 impl Terminal {
     fn perform(&mut self, text: &str, port: &str) -> Result<(), String> {
         if let Some(command) = text.strip_prefix("$ ") {
-            if command == "kill -9 %1" {
+            if command == "kill -9 %%" {
                 // The first job of a shell that we do without.
                 self.program.as_ref().map(Program::kill);
                 return Ok(());
