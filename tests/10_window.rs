@@ -18,6 +18,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, TryRecvError};
 use std::thread;
@@ -27,6 +28,7 @@ use clap::Parser;
 use common::screen::{Look, Screen};
 use common::{Program, Server, applies_to_ours_only, example, free_port, patience};
 use eframe::egui::{Key, Modifiers, Theme, ViewportCommand};
+use egui_system_font_provider::SystemFontProvider;
 use socket_stages::window::client::State::In;
 use socket_stages::window::server::State;
 use socket_stages::window::{Kind, MOST_LINES};
@@ -344,6 +346,68 @@ fn a_flood_neither_freezes_the_window_nor_fills_it() {
     assert!((2..=3).contains(&others), "{others} lines besides {said}");
     ana.presses_with(Modifiers::COMMAND, Key::Home);
     ana.shows("earlier lines are gone)");
+}
+
+/// A letter is dear when it is drawn for the first time, and writing has more of them than
+/// a frame has time for: here, all that a machine has for Chinese.
+#[test]
+fn twenty_thousand_different_letters_do_not_freeze_the_window() {
+    let (listener, address) = fake_server();
+    let mut ana = Screen::open("ana's window", |context| {
+        context.add_font_provider(Arc::new(SystemFontProvider::new()));
+        let port = address.port().to_string();
+        let args = client::Args::parse_from(["", "--name", "ana", "--port", &port]);
+        client::Window::new(args, context)
+    });
+    ana.clicks("Connect");
+    let (mut stream, _) = listener.accept().unwrap();
+    stream.write_all(b"* welcome, ana\n").unwrap();
+    ana.shows("in the room as ana");
+    let letters: Vec<char> = ('\u{4e00}'..).take(20_000).collect();
+    let mut lines: Vec<String> = letters.chunks(1360).map(String::from_iter).collect();
+    lines.push(letters.iter().collect()); // longer than any server of ours lets pass
+    lines.push(
+        format!("! {}", lines.concat())
+            .chars()
+            .take(20_000)
+            .collect(),
+    );
+    for (n, line) in lines.iter().enumerate() {
+        let line = match line.starts_with('!') {
+            true => format!("{line}\n"),
+            false => format!("beto: {n}. {line}\n"),
+        };
+        stream.write_all(line.as_bytes()).unwrap();
+        ana.until("taken the line", |ana| {
+            ana.app().shown().conversation.lines().count() == n + 2
+        });
+        ana.types("z");
+    }
+    let most = Duration::from_millis(500);
+    assert!(
+        ana.longest() < most,
+        "a frame took {:?}: meanwhile no key was heard",
+        ana.longest()
+    );
+    assert_eq!(ana.field("Say"), "z".repeat(lines.len()));
+}
+
+/// A window that hangs for long (its machine was suspended, say) goes on afterwards: whoever
+/// wakes it has waited for it.
+#[test]
+fn a_window_that_has_hung_for_long_hears_of_its_connection_again() {
+    let (listener, address) = fake_server();
+    let mut ana = client_window("ana", address);
+    ana.clicks("Connect");
+    let (mut stream, _) = listener.accept().unwrap();
+    stream.write_all(b"* welcome, ana\n").unwrap();
+    ana.shows("in the room as ana");
+    ana.hangs(Duration::from_millis(10_500), || {
+        stream.write_all(b"beto: wake up\n").unwrap();
+    });
+    ana.shows("beto: wake up");
+    stream.write_all(b"beto: are you there?\n").unwrap();
+    ana.shows("beto: are you there?");
 }
 
 /// As [`in_the_room`], for a fake server that knows no names.

@@ -2,7 +2,7 @@
 
 use eframe::egui::{self, Button, Key};
 
-use super::{Colours, Conversation, Kind, field, is_said_aloud, message, pressed};
+use super::{Colours, Conversation, Kind, beginning, field, is_said_aloud, message, pressed};
 use crate::cli;
 
 /// What the client's window shows.
@@ -62,6 +62,9 @@ pub enum Wish {
     Leave,
 }
 
+/// How many bytes of a refusal stand above the conversation, in which there are more.
+const LONGEST_NOTICE: usize = 300;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Field {
     Name,
@@ -115,8 +118,8 @@ impl Shown {
         let kind = Kind::of(line);
         self.conversation.push(kind, line);
         if kind == Kind::Refused {
-            let why = line.trim_start_matches("! ");
-            self.refusal = Some(why.into());
+            let why = beginning(line.trim_start_matches("! "), LONGEST_NOTICE);
+            self.refusal = Some(why.clone().into());
             self.notice = Some(format!("the server says: {why}"));
         }
         if self.state == State::Asking {

@@ -1,11 +1,11 @@
 //! What has been said, as far as it is kept, and how it is drawn.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
 use eframe::egui::{self, Align, Key, Rect, TextFormat, TextStyle, text::LayoutJob, vec2};
 
-use super::Colours;
+use super::{Colours, beginning};
 
 /// How many lines are kept; older ones leave.
 pub const MOST_LINES: usize = 2000;
@@ -13,6 +13,13 @@ pub const MOST_LINES: usize = 2000;
 /// How many bytes all of them together have at most. (A line has no end that we could
 /// trust: it may be a million letters long.)
 pub const MOST_BYTES: usize = 1 << 20;
+
+/// How many bytes of a line are laid out: all that our servers let pass, and no novel.
+const MOST_LAID_OUT: usize = 4096;
+
+/// How many letters may be new in one frame. To draw a letter for the first time takes as
+/// long as laying out a line, and some scripts have tens of thousands.
+const NEW_LETTERS: usize = 64;
 
 /// What a line is, so that it can be told apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,6 +102,41 @@ pub struct Conversation {
     /// The height of it all.
     height: f32,
     to_newest: bool,
+    letters: Letters,
+}
+
+/// The letters that have been drawn before, and how many more this frame has time for.
+#[derive(Debug, Default)]
+struct Letters {
+    known: HashSet<char>,
+    left: usize,
+    /// Whether some are still to come, in the next frame.
+    wanting: bool,
+}
+
+impl Letters {
+    fn begin_frame(&mut self) {
+        self.left = NEW_LETTERS;
+        self.wanting = false;
+    }
+
+    /// What this frame has time for. A dot stands for a letter that has to wait.
+    fn of(&mut self, text: &str) -> String {
+        text.chars().map(|letter| self.or_dot(letter)).collect()
+    }
+
+    fn or_dot(&mut self, letter: char) -> char {
+        if letter.is_ascii() || self.known.contains(&letter) {
+            return letter;
+        }
+        if self.left == 0 {
+            self.wanting = true;
+            return '·';
+        }
+        self.left -= 1;
+        self.known.insert(letter);
+        letter
+    }
 }
 
 impl Conversation {
@@ -216,6 +258,7 @@ impl Conversation {
         let width = ui.available_width();
         let row = ui.text_style_height(&TextStyle::Body);
         (self.width, self.row) = (width, row);
+        self.letters.begin_frame();
         if self.is_at_newest() {
             self.measure_newest(ui, view.height());
         }
@@ -230,7 +273,8 @@ impl Conversation {
                 measured: None,
             };
             if view.min.y < row {
-                told.draw(ui, "gone", Rect::from_min_size(top, vec2(width, row)));
+                let place = Rect::from_min_size(top, vec2(width, row));
+                told.draw(ui, "gone", place, &mut self.letters);
             }
             y += row + GAP;
         }
@@ -239,7 +283,7 @@ impl Conversation {
             let expected = entry.height(width, row);
             if y + expected >= view.min.y && y <= view.max.y {
                 let place = Rect::from_min_size(top + vec2(0.0, y), vec2(width, expected));
-                let height = entry.draw(ui, number, place);
+                let height = entry.draw(ui, number, place, &mut self.letters);
                 surprised |= height != expected;
                 entry.measured = Some((width, height));
             }
@@ -256,6 +300,9 @@ impl Conversation {
             let at_once = egui::style::ScrollAnimation::none();
             ui.scroll_to_rect_animation(end, Some(edge), at_once);
             ui.request_repaint(); // it is scrolled from the next frame on
+        }
+        if self.letters.wanting {
+            ui.request_repaint();
         }
         let has_grown = (self.height - y).abs() > 0.5;
         self.height = y;
@@ -276,7 +323,9 @@ impl Conversation {
                 break;
             }
             if entry.measured.is_none_or(|(at, _)| at != width) {
-                let galley = ui.painter().layout_job(entry.job(ui, width));
+                let galley = ui
+                    .painter()
+                    .layout_job(entry.job(ui, width, &mut self.letters));
                 entry.measured = Some((width, galley.size().y));
             }
             height += entry.height(width, 0.0);
@@ -286,8 +335,16 @@ impl Conversation {
 
 impl Entry {
     /// Draws it, and returns how high it is.
-    fn draw(&self, ui: &mut egui::Ui, id: impl egui::AsIdSalt, place: Rect) -> f32 {
-        let galley = ui.painter().layout_job(self.job(ui, place.width()));
+    fn draw(
+        &self,
+        ui: &mut egui::Ui,
+        id: impl egui::AsIdSalt,
+        place: Rect,
+        letters: &mut Letters,
+    ) -> f32 {
+        let galley = ui
+            .painter()
+            .layout_job(self.job(ui, place.width(), letters));
         let height = galley.size().y;
         let place = Rect::from_min_size(place.min, vec2(place.width(), height));
         let mut line = ui.new_child(egui::UiBuilder::new().id_salt(id).max_rect(place));
@@ -296,7 +353,7 @@ impl Entry {
     }
 
     /// Its letters and colours.
-    fn job(&self, ui: &egui::Ui, width: f32) -> LayoutJob {
+    fn job(&self, ui: &egui::Ui, width: f32, letters: &mut Letters) -> LayoutJob {
         let visuals = ui.visuals();
         let colours = Colours::of(visuals.dark_mode);
         let font = TextStyle::Body.resolve(ui.style());
@@ -311,17 +368,19 @@ impl Entry {
         job.wrap.max_width = width;
         // One line is one line, whatever is in it.
         job.break_on_newline = false;
+        let text = letters.of(&beginning(&self.text, MOST_LAID_OUT));
+        let text = text.as_str();
         match self.kind {
             Kind::Said => {
-                let name = self.text.find(": ").map_or(0, |end| end + 1);
-                let (name, text) = self.text.split_at(name);
+                let name = text.find(": ").map_or(0, |end| end + 1);
+                let (name, text) = text.split_at(name);
                 job.append(name, 0.0, format(colours.name, false));
                 job.append(text, 0.0, format(visuals.text_color(), false));
             }
-            Kind::Mine => job.append(&self.text, 0.0, format(colours.mine, false)),
-            Kind::Announced => job.append(&self.text, 0.0, format(colours.announced, true)),
-            Kind::Server => job.append(&self.text, 0.0, format(visuals.text_color(), true)),
-            Kind::Refused => job.append(&self.text, 0.0, format(colours.refused, false)),
+            Kind::Mine => job.append(text, 0.0, format(colours.mine, false)),
+            Kind::Announced => job.append(text, 0.0, format(colours.announced, true)),
+            Kind::Server => job.append(text, 0.0, format(visuals.text_color(), true)),
+            Kind::Refused => job.append(text, 0.0, format(colours.refused, false)),
         }
         job
     }
@@ -374,6 +433,19 @@ mod tests {
         }
         assert_eq!(conversation.lines().count(), 10);
         assert_eq!(conversation.gone(), 10);
+    }
+
+    #[test]
+    fn a_frame_draws_no_more_new_letters_than_it_has_time_for() {
+        let text: String = ('\u{4e00}'..).take(NEW_LETTERS + 1).collect();
+        let mut letters = Letters::default();
+        letters.begin_frame();
+        let first = letters.of(&text);
+        assert_eq!(first.chars().filter(|letter| *letter == '·').count(), 1);
+        assert!(letters.wanting, "nobody would draw the last one");
+        letters.begin_frame();
+        assert_eq!(letters.of(&text), text);
+        assert!(!letters.wanting, "it would be drawn for ever");
     }
 
     #[test]

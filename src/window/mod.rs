@@ -10,6 +10,8 @@ pub mod client;
 mod conversation;
 pub mod server;
 
+use std::borrow::Cow;
+
 use anyhow::anyhow;
 use eframe::egui;
 
@@ -155,6 +157,17 @@ fn message(ui: &mut egui::Ui, label: &str, text: &mut String, focus: bool) -> bo
     send
 }
 
+/// The beginning of a text that may be as long as somebody likes, and how much is left out.
+fn beginning(text: &str, bytes: usize) -> Cow<'_, str> {
+    if text.len() <= bytes {
+        return text.into();
+    }
+    let ends = text.char_indices().map(|(end, _)| end);
+    let end = ends.take_while(|end| *end <= bytes).last().unwrap_or(0);
+    let more = text.len() - end;
+    format!("{}… ({more} bytes more)", &text[..end]).into()
+}
+
 /// Tells a screen reader to say what stands here when it changes.
 fn is_said_aloud(response: &egui::Response) {
     let live = egui::accesskit::Live::Polite;
@@ -166,6 +179,12 @@ fn is_said_aloud(response: &egui::Response) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_a_long_text_the_beginning_is_shown() {
+        assert_eq!(beginning("hola", 4), "hola");
+        assert_eq!(beginning("año nuevo", 2), "a… (9 bytes more)");
+    }
 
     /// How well a colour can be read on another one: WCAG 2.2, "contrast ratio".
     fn contrast(a: egui::Color32, b: egui::Color32) -> f32 {

@@ -23,6 +23,7 @@ pub struct Screen<A: eframe::App + 'static> {
     /// drawn.
     wakes: Receiver<Instant>,
     frames: usize,
+    longest: Duration,
 }
 
 /// How large, and in what colours.
@@ -74,6 +75,7 @@ impl<A: eframe::App + 'static> Screen<A> {
             textures,
             wakes,
             frames: 0,
+            longest: Duration::ZERO,
         }
     }
 
@@ -85,10 +87,25 @@ impl<A: eframe::App + 'static> Screen<A> {
         self.frames
     }
 
+    /// How long the longest frame took.
+    pub fn longest(&self) -> Duration {
+        self.longest
+    }
+
     /// Draws one frame.
     pub fn frame(&mut self) {
         self.frames += 1;
+        let start = Instant::now();
         self.harness.step();
+        self.longest = self.longest.max(start.elapsed());
+    }
+
+    /// Hangs, with the window's own lock held, while something happens.
+    pub fn hangs(&self, time: Duration, meanwhile: impl FnOnce()) {
+        self.harness.ctx.input_mut(|_| {
+            meanwhile();
+            std::thread::sleep(time);
+        });
     }
 
     /// Draws frames for as long as the window wants another one at once.
