@@ -1,9 +1,10 @@
 //! What has been said, as far as it is kept, and how it is drawn.
 
 use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
-use eframe::egui::{self, Align, Key, Rect, TextFormat, TextStyle, text::LayoutJob, vec2};
+use eframe::egui::{self, Align, Galley, Key, Rect, TextFormat, TextStyle, text::LayoutJob, vec2};
 
 use super::{Colours, beginning};
 
@@ -70,13 +71,17 @@ struct Reading {
 /// Between two lines.
 const GAP: f32 = 3.0;
 
+/// Where a line goes on below itself. Only what begins a line stands at the margin: so
+/// nobody's second row looks like somebody else's line, or the server's.
+const INDENT: f32 = 16.0;
+
 impl Entry {
     /// Its height at this width: as measured, or else as may be expected.
     fn height(&self, width: f32, row: f32) -> f32 {
         match self.measured {
             Some((measured_at, height)) if measured_at == width => height,
             _ => {
-                (self.text.len() as f32 * row * 0.45 / width)
+                (self.text.len().min(MOST_LAID_OUT) as f32 * row * 0.45 / width)
                     .ceil()
                     .max(1.0)
                     * row
@@ -342,14 +347,24 @@ impl Entry {
         place: Rect,
         letters: &mut Letters,
     ) -> f32 {
-        let galley = ui
-            .painter()
-            .layout_job(self.job(ui, place.width(), letters));
+        let galley = self.galley(ui, place.width(), letters);
         let height = galley.size().y;
         let place = Rect::from_min_size(place.min, vec2(place.width(), height));
         let mut line = ui.new_child(egui::UiBuilder::new().id_salt(id).max_rect(place));
         line.add(egui::Label::new(galley));
         height
+    }
+
+    /// Its letters, where they are to be drawn.
+    fn galley(&self, ui: &egui::Ui, width: f32, letters: &mut Letters) -> Arc<Galley> {
+        let job = self.job(ui, width - INDENT, letters);
+        let mut galley = Arc::unwrap_or_clone(ui.painter().layout_job(job));
+        for row in galley.rows.iter_mut().skip(1) {
+            row.pos.x += INDENT;
+        }
+        galley.rect.max.x += INDENT;
+        galley.mesh_bounds.max.x += INDENT;
+        Arc::new(galley)
     }
 
     /// Its letters and colours.
@@ -433,6 +448,27 @@ mod tests {
         }
         assert_eq!(conversation.lines().count(), 10);
         assert_eq!(conversation.gone(), 10);
+    }
+
+    #[test]
+    fn what_goes_on_below_itself_looks_like_no_other_line() {
+        let entry = Entry {
+            kind: Kind::Said,
+            text: format!("mallory: {}* the server to you: hola", "blah ".repeat(20)),
+            measured: None,
+        };
+        let width = 200.0;
+        let _ = egui::Context::default().run_ui(egui::RawInput::default(), |ui| {
+            let mut letters = Letters::default();
+            let galley = entry.galley(ui, width, &mut letters);
+            let (first, others) = galley.rows.split_first().unwrap();
+            assert_eq!(first.pos.x, 0.0);
+            assert!(!others.is_empty(), "it has one row only");
+            for row in others {
+                assert_eq!(row.pos.x, INDENT, "this row stands at the margin");
+                assert!(row.rect().right() <= width, "this row is cut off");
+            }
+        });
     }
 
     #[test]
