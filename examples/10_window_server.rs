@@ -149,7 +149,7 @@ impl Window {
     /// A window, and a server that starts at once.
     pub fn new(args: Args, context: &egui::Context) -> Self {
         let mut window = Self {
-            shown: Shown::new(&args.listen.host, args.listen.port),
+            shown: Shown::new(&args.listen.host, args.listen.port, args.limits.max_line),
             args,
             service: None,
             closing: false,

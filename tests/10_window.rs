@@ -29,7 +29,7 @@ use common::screen::{Look, Screen};
 use common::{Program, Server, applies_to_ours_only, example, free_port, patience};
 use eframe::egui::{Key, Modifiers, Theme, ViewportCommand};
 use egui_system_font_provider::SystemFontProvider;
-use socket_stages::window::client::State::In;
+use socket_stages::window::client::State::{Apart, In};
 use socket_stages::window::server::State;
 use socket_stages::window::{Kind, MOST_LINES};
 use socket2::{Domain, SockRef, Socket, Type};
@@ -296,6 +296,36 @@ fn a_window_that_is_being_connected_can_be_used() {
     ana.clicks("Give up");
     ana.shows("not connected");
     assert!(ana.closes(), "nothing is to be waited for");
+}
+
+#[test]
+fn a_connection_that_fails_takes_nobodys_keyboard_away() {
+    let (port, _reservation) = free_port();
+    let mut ana = client_window("ana", ([127, 0, 0, 1], port).into());
+    // The frame that connects puts the keyboard where one types to the others.
+    ana.clicks("Connect");
+    ana.fills("Say", "hola a todos");
+    ana.shows("no server listens");
+    ana.presses_with(Modifiers::COMMAND, Key::D);
+    ana.types(", lo");
+    ana.until("failed again", |ana| ana.app().shown().state() == &Apart);
+    ana.shows("no server listens");
+    ana.types("s amigos");
+    assert_eq!(ana.focus().as_deref(), Some("Say"));
+    assert_eq!(ana.field("Say"), "hola a todos, los amigos");
+}
+
+#[test]
+fn nothing_is_lost_of_what_is_typed_faster_than_frames_are_drawn() {
+    let server = Server::start("07_limits");
+    let [mut beto, _carla] = server.chat(["beto", "carla"]);
+    let mut ana = in_the_room("ana", server.address());
+    beto.hears("* ana joined");
+    ana.types_at_once(&["one", "two", "three"], "and");
+    for line in ["one", "two", "three"] {
+        beto.hears_from("ana", line);
+    }
+    assert_eq!(ana.field("Say"), "and");
 }
 
 #[test]
@@ -593,6 +623,22 @@ fn the_server_answers_everybody_or_whoever_is_selected() {
     let lines = server.app().shown().conversation.lines();
     let mine = lines.filter(|(kind, _)| *kind == Kind::Mine).count();
     assert_eq!(mine, 3, "each answer is shown once");
+}
+
+#[test]
+fn a_line_too_long_for_the_clients_stays_with_the_server() {
+    if !applies_to_ours_only() {
+        return;
+    }
+    let (mut server, address) = server_window(&[]);
+    let mut ana = in_the_room("ana", address);
+    server.shows("1 client");
+    server.says(&"x".repeat(64 * 1024));
+    server.shows("what you typed is kept");
+    assert_eq!(server.field("To everybody").len(), 64 * 1024);
+    server.fills("To everybody", "");
+    server.says("hola");
+    ana.shows("* the server: hola");
 }
 
 #[test]

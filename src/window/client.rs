@@ -2,7 +2,10 @@
 
 use eframe::egui::{self, Button, Key};
 
-use super::{Colours, Conversation, Kind, beginning, field, is_said_aloud, message, pressed};
+use super::{
+    Colours, Conversation, Kind, beginning, field, is_said_aloud, message, one_line_at_a_time,
+    pressed,
+};
 use crate::cli;
 
 /// What the client's window shows.
@@ -24,6 +27,8 @@ pub struct Shown {
     /// Why the server refused something, while this connection lasts.
     refusal: Option<String>,
     focus: Option<Field>,
+    /// What was typed after Enter, in the same frame.
+    waiting: Vec<egui::Event>,
 }
 
 /// How far we have come with the server.
@@ -165,7 +170,7 @@ impl Shown {
             (State::Leaving, None, _) => {
                 self.conversation.push(Kind::Announced, "(you left)");
                 self.notice = None;
-                self.focus = Some(Field::Connect);
+                self.go_to_connect();
                 return;
             }
             (_, None, Some(refusal)) => format!("the server has closed the connection: {refusal}"),
@@ -173,16 +178,24 @@ impl Shown {
             (_, Some(why), _) => why,
         };
         if was == State::Connecting {
-            self.focus = Some(Field::Connect);
+            self.go_to_connect();
         } else {
             self.conversation.push(Kind::Refused, format!("({told})"));
         }
         self.notice = Some(told);
     }
 
+    /// Puts the keyboard where one connects, unless somebody is in mid-sentence.
+    fn go_to_connect(&mut self) {
+        if self.typed.is_empty() {
+            self.focus = Some(Field::Connect);
+        }
+    }
+
     /// Draws the window, and returns what is wished for.
     pub fn ui(&mut self, ui: &mut egui::Ui) -> Option<Wish> {
         let mut wish = None;
+        one_line_at_a_time(ui, &mut self.waiting);
         egui::Panel::top("connection").show(ui, |ui| {
             ui.add_space(4.0);
             wish = self.connection(ui);

@@ -127,6 +127,29 @@ fn field(
     (field, enter)
 }
 
+/// Keeps what was typed after Enter for the next frame. A field that ends with Enter hears
+/// nothing else in that frame; and when frames are slow, people type on.
+fn one_line_at_a_time(ui: &egui::Ui, waiting: &mut Vec<egui::Event>) {
+    use egui::{Event, Key};
+    let is_enter = |event: &Event| {
+        let Event::Key { key, pressed, .. } = event else {
+            return false;
+        };
+        *key == Key::Enter && *pressed
+    };
+    ui.input_mut(|input| {
+        let mut events = std::mem::take(waiting);
+        events.append(&mut input.events);
+        if let Some(enter) = events.iter().position(is_enter) {
+            *waiting = events.split_off(enter + 1);
+        }
+        input.events = events;
+    });
+    if !waiting.is_empty() {
+        ui.request_repaint();
+    }
+}
+
 /// The line at the bottom: a label, a field as wide as there is room, and a button. Returns
 /// whether what was typed is to be sent; the keyboard stays in the field.
 fn message(ui: &mut egui::Ui, label: &str, text: &mut String, focus: bool) -> bool {

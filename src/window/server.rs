@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use eframe::egui::{self, Button, Key, Sense, TextStyle, WidgetInfo, vec2};
 
-use super::{Colours, Conversation, Kind, field, is_said_aloud, message, pressed};
+use super::{
+    Colours, Conversation, Kind, field, is_said_aloud, message, one_line_at_a_time, pressed,
+};
 use crate::room::Id;
 
 /// What the server's window shows.
@@ -27,6 +29,10 @@ pub struct Shown {
     /// What went wrong, in plain words.
     notice: Option<String>,
     wants_focus: bool,
+    /// What was typed after Enter, in the same frame.
+    waiting: Vec<egui::Event>,
+    /// The longest line that may be said, in bytes: what holds for clients holds for us.
+    max_line: usize,
 }
 
 /// Somebody who is connected.
@@ -81,8 +87,9 @@ pub enum Wish {
 
 impl Shown {
     /// A window of a server that has not started, with these fields filled in.
-    pub fn new(host: &str, port: u16) -> Self {
+    pub fn new(host: &str, port: u16, max_line: usize) -> Self {
         Self {
+            max_line,
             host: host.into(),
             port: port.to_string(),
             ..Self::default()
@@ -179,6 +186,7 @@ impl Shown {
     /// Draws the window, and returns what is wished for.
     pub fn ui(&mut self, ui: &mut egui::Ui) -> Option<Wish> {
         let mut wish = None;
+        one_line_at_a_time(ui, &mut self.waiting);
         egui::Panel::top("address").show(ui, |ui| {
             ui.add_space(4.0);
             wish = self.address(ui);
@@ -338,6 +346,13 @@ impl Shown {
         if !matches!(self.state, State::Listening(_)) {
             return Err("not listening: what you typed is kept".into());
         }
+        // A line without end would cost all who hear it their connection.
+        let (bytes, most) = (self.typed.len(), self.max_line);
+        if bytes > most {
+            return Err(format!(
+                "a line has at most {most} bytes, and not {bytes}: what you typed is kept"
+            ));
+        }
         let Some((_, name)) = &self.recipient else {
             return Ok(());
         };
@@ -430,7 +445,7 @@ mod tests {
     }
 
     fn to_ana() -> Shown {
-        let mut shown = Shown::new("127.0.0.1", 0);
+        let mut shown = Shown::new("127.0.0.1", 0, 100);
         shown.starting();
         shown.listening(([127, 0, 0, 1], 12345).into());
         shown.are_present(vec![ana()]);
@@ -455,6 +470,16 @@ mod tests {
             ..ana()
         }]);
         assert!(shown.may_answer().is_err());
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_kept() {
+        let mut shown = to_ana();
+        shown.typed = "x".repeat(100);
+        assert_eq!(shown.may_answer(), Ok(()));
+        shown.typed.push('x');
+        let why = shown.may_answer().unwrap_err();
+        assert!(why.contains("at most 100 bytes, and not 101"), "{why}");
     }
 
     #[test]

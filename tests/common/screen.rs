@@ -194,6 +194,25 @@ impl<A: eframe::App + 'static> Screen<A> {
         self.settle();
     }
 
+    /// Types so fast (or draws so slowly) that these lines, and what is typed after them,
+    /// come in one frame.
+    pub fn types_at_once(&mut self, lines: &[&str], rest: &str) {
+        // The harness would draw a frame for each event.
+        let events = &mut self.harness.input_mut().events;
+        for line in lines {
+            events.push(Event::Text((*line).into()));
+            events.push(Event::Key {
+                key: Key::Enter,
+                physical_key: None,
+                pressed: true,
+                repeat: false,
+                modifiers: Modifiers::NONE,
+            });
+        }
+        events.push(Event::Text(rest.into()));
+        self.settle();
+    }
+
     /// Presses a key, and lets it go.
     pub fn presses(&mut self, key: Key) {
         self.presses_with(Modifiers::NONE, key);
