@@ -17,7 +17,6 @@ use std::cell::Cell;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, TryRecvError};
@@ -1043,6 +1042,41 @@ fn long_and_strange_texts_do_not_break_the_windows() {
 }
 
 #[test]
+fn the_command_line_is_that_of_the_other_stages() {
+    if !applies_to_ours_only() {
+        return;
+    }
+    let (_listener, address) = fake_server();
+    let port = address.port().to_string();
+    let run = |name: &str, options: &[&str]| {
+        let mut command = example(name);
+        command.args(options).env_remove("STAGE_PORT");
+        let program = Program::start(command).unwrap();
+        let status = program.wait(patience()).expect("it ends");
+        (status.code(), program.output().lines().join("\n"))
+    };
+    for name in ["10_window_server", "10_window_client"] {
+        let (code, help) = run(name, &["--help"]);
+        assert_eq!(code, Some(0));
+        for text in [
+            "[default: 127.0.0.1]",
+            "[env: STAGE_PORT=]",
+            "[default: 12345]",
+        ] {
+            assert!(help.contains(text), "no {text} in {help}");
+        }
+        let (code, why) = run(name, &["--port", "70000"]);
+        assert_eq!(code, Some(2));
+        assert!(why.contains("must be a number from"), "{why}");
+    }
+    let (code, why) = run("10_window_server", &["--no-window", "--port", &port]);
+    assert_eq!(code, Some(1));
+    let sentence =
+        format!("Error: port {port} of 127.0.0.1 is in use: stop the program that uses it");
+    assert!(why.starts_with(&sentence), "{why}");
+}
+
+#[test]
 fn where_there_is_no_display_the_programs_say_so() {
     if !applies_to_ours_only() || !cfg!(target_os = "linux") {
         return;
@@ -1067,6 +1101,7 @@ fn where_there_is_no_display_the_programs_say_so() {
 }
 
 /// The real programs, on a display that nobody looks at, with a keyboard that nobody sits at.
+#[cfg(target_os = "linux")]
 #[test]
 fn the_real_programs_open_windows_and_chat() {
     if !applies_to_ours_only() {
@@ -1129,17 +1164,24 @@ fn prints(program: &Program, text: &str) -> String {
 }
 
 /// A display without a screen, which ends with the test.
+#[cfg(target_os = "linux")]
 struct Display {
     name: String,
     _server: Program,
 }
 
+#[cfg(target_os = "linux")]
 fn virtual_display() -> Option<Display> {
-    let is_there = |tool| Command::new(tool).arg("-version").output().is_ok();
-    if !cfg!(target_os = "linux") || !is_there("xdotool") {
+    let is_there = |tool| {
+        std::process::Command::new(tool)
+            .arg("-version")
+            .output()
+            .is_ok()
+    };
+    if !is_there("xdotool") {
         return None;
     }
-    let mut xvfb = Command::new("Xvfb");
+    let mut xvfb = std::process::Command::new("Xvfb");
     // It picks a number that is free, and prints it when it is ready.
     xvfb.args([
         "-displayfd",
@@ -1160,9 +1202,10 @@ fn virtual_display() -> Option<Display> {
     })
 }
 
+#[cfg(target_os = "linux")]
 impl Display {
     /// A program whose windows are to appear here, drawn without a graphics card.
-    fn command(&self, mut command: Command) -> Command {
+    fn command(&self, mut command: std::process::Command) -> std::process::Command {
         command.env("DISPLAY", &self.name);
         command.env("LIBGL_ALWAYS_SOFTWARE", "1");
         command
@@ -1192,7 +1235,7 @@ impl Display {
     }
 
     fn tool(&self, words: &[&str]) -> String {
-        let mut tool = self.command(Command::new("xdotool"));
+        let mut tool = self.command(std::process::Command::new("xdotool"));
         let output = tool.args(words).output().unwrap();
         String::from_utf8_lossy(&output.stdout).into_owned()
     }

@@ -153,6 +153,7 @@ impl<A: eframe::App + 'static> Screen<A> {
             let until = due.unwrap_or(deadline);
             let left = until.saturating_duration_since(Instant::now());
             match self.wakes.recv_timeout(left) {
+                Ok(woken) if woken >= deadline => {}
                 Ok(woken) => due = Some(due.map_or(woken, |due| due.min(woken))),
                 Err(_) => return due.is_some(),
             }
