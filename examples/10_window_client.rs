@@ -9,7 +9,7 @@
 
 use std::borrow::Cow;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream, ToSocketAddrs};
+use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, SyncSender, TryRecvError, TrySendError};
 use std::thread::{self, JoinHandle};
@@ -53,6 +53,10 @@ const LONGEST: usize = 64 * 1024;
 
 /// How soon the window shows what has come: 60 frames a second, not one for each line.
 const FRAME: Duration = Duration::from_millis(16);
+
+/// How long one address may take to answer: longer, and threads that nobody waits for any
+/// more would pile up.
+const CONNECTING: Duration = Duration::from_secs(10);
 
 /// How long a server may take to close, once we have said good-bye.
 const GRACE: Duration = Duration::from_secs(2);
@@ -365,11 +369,10 @@ fn talk(host: &str, port: u16, hand: Hand, lines: Receiver<String>, freeze: bool
 
 /// Connects; the error is a sentence for the person in front of the window.
 fn connect(host: &str, port: u16) -> Result<TcpStream, String> {
-    let addresses: Vec<_> = (host, port)
+    let addresses = (host, port)
         .to_socket_addrs()
-        .map_err(|_| format!("no machine called \"{host}\" is known: check the spelling"))?
-        .collect();
-    let stream = TcpStream::connect(&addresses[..]).map_err(|error| match error.kind() {
+        .map_err(|_| format!("no machine called \"{host}\" is known: check the spelling"))?;
+    let stream = connect_to_one_of(addresses).map_err(|error| match error.kind() {
         ErrorKind::ConnectionRefused => {
             format!("no server listens on port {port} of {host}: is it running?")
         }
@@ -381,6 +384,18 @@ fn connect(host: &str, port: u16) -> Result<TcpStream, String> {
     // Each line leaves at once (lesson 03). An error: then it leaves a little later.
     let _ = stream.set_nodelay(true);
     Ok(stream)
+}
+
+/// One machine may have several addresses, and one of them may not answer.
+fn connect_to_one_of(addresses: impl Iterator<Item = SocketAddr>) -> io::Result<TcpStream> {
+    let mut failed = ErrorKind::HostUnreachable.into(); // no address at all
+    for address in addresses {
+        match TcpStream::connect_timeout(&address, CONNECTING) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
 }
 
 /// Hands over the lines of one packet after the other, until the server closes or the

@@ -267,26 +267,30 @@ fn fake_server() -> (TcpListener, SocketAddr) {
     (listener, address)
 }
 
-/// The queue of connections is full, so the system answers nobody: for minutes.
-#[test]
-fn a_window_that_is_being_connected_can_be_used() {
-    if !cfg!(target_os = "linux") {
-        return eprintln!("does not run: this system refuses what does not fit into the queue");
-    }
+/// An address where the system answers nobody, because the queue of connections is full:
+/// for minutes, or as long as the sockets are there.
+fn full_queue() -> (SocketAddr, Vec<Socket>) {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     let any: SocketAddr = ([127, 0, 0, 1], 0).into();
     socket.bind(&any.into()).unwrap();
     socket.listen(0).unwrap();
     let address = socket.local_addr().unwrap().as_socket().unwrap();
-    let _waiting: Vec<_> = (0..4)
-        .map(|_| {
-            let client = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-            client.set_nonblocking(true).unwrap();
-            let _ = client.connect(&address.into()); // would wait
-            client
-        })
-        .collect();
+    let waiting = (0..4).map(|_| {
+        let client = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        client.set_nonblocking(true).unwrap();
+        let _ = client.connect(&address.into()); // would wait
+        client
+    });
+    let sockets = waiting.chain([socket]).collect();
+    (address, sockets)
+}
 
+#[test]
+fn a_window_that_is_being_connected_can_be_used() {
+    if !cfg!(target_os = "linux") {
+        return eprintln!("does not run: this system refuses what does not fit into the queue");
+    }
+    let (address, _queue) = full_queue();
     let mut ana = client_window("ana", address);
     ana.clicks("Connect");
     ana.shows("connecting to 127.0.0.1");
@@ -325,6 +329,24 @@ fn nothing_is_lost_of_what_is_typed_faster_than_frames_are_drawn() {
         beto.hears_from("ana", line);
     }
     assert_eq!(ana.field("Say"), "and");
+}
+
+/// Nobody can end a thread that waits to be connected: so it must not wait for minutes.
+#[test]
+fn a_server_that_never_answers_is_given_up() {
+    if !cfg!(target_os = "linux") {
+        return eprintln!("does not run: this system refuses what does not fit into the queue");
+    }
+    let (address, _queue) = full_queue();
+    let mut ana = client_window("ana", address);
+    ana.clicks("Connect");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while ana.app().shown().state() != &Apart {
+        assert!(Instant::now() < deadline, "its thread still waits");
+        thread::park_timeout(Duration::from_millis(100));
+        ana.frame();
+    }
+    ana.shows("127.0.0.1 does not answer: check the address and the network");
 }
 
 #[test]
@@ -695,13 +717,14 @@ fn nobody_can_hold_up_being_put_out() {
     if !applies_to_ours_only() {
         return;
     }
-    let (mut server, address) = server_window(&["--max-rate", "1000000"]);
-    for (round, name) in (1..).zip(["", "busy\n"]) {
-        let mut stream = TcpStream::connect(address).unwrap();
+    let (mut server, listens) = server_window(&["--max-rate", "1000000"]);
+    for name in ["", "busy\n"] {
+        let mut stream = TcpStream::connect(listens).unwrap();
         stream.write_all(name.as_bytes()).unwrap();
+        let address = stream.local_addr().unwrap();
         let row = match name {
-            "" => format!("(no name yet), {}", stream.local_addr().unwrap()),
-            _ => format!("busy, {}", stream.local_addr().unwrap()),
+            "" => format!("(no name yet), {address}"),
+            _ => format!("busy, {address}"),
         };
         server.shows(&row);
         let mut speaking = stream.try_clone().unwrap();
@@ -730,10 +753,10 @@ fn nobody_can_hold_up_being_put_out() {
         while reader.read_line(&mut heard).is_ok_and(|count| count > 0) {}
         assert!(heard.ends_with("! put out by the server\n"), "{heard:?}");
         // It neither closes nor falls silent: it is cut off.
+        let told = format!("! {address} left: put out by the server");
         server.until("cut it off", |server| {
-            let lines = server.app().shown().conversation.lines();
-            let told = lines.filter(|(_, line)| line.ends_with("left: put out by the server"));
-            told.count() == round
+            let mut lines = server.app().shown().conversation.lines();
+            lines.any(|(_, line)| line == told)
         });
         stream.shutdown(Shutdown::Both).ok();
         speaker.join().unwrap();
@@ -845,6 +868,10 @@ fn a_servers_window_that_does_not_look_stops_nobody() {
     let conversation = &server.app().shown().conversation;
     let said = conversation.lines();
     let said = said.filter(|(_, line)| line.starts_with("beto: ")).count();
+    assert!(
+        conversation.missed() > 0,
+        "the window missed nothing: then somebody has waited for it"
+    );
     let all = said + conversation.gone();
     assert!(
         (LINES..LINES + 20).contains(&all),

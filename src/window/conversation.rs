@@ -185,6 +185,11 @@ impl Conversation {
         self.gone + self.missed
     }
 
+    /// How many lines came too fast to be shown.
+    pub fn missed(&self) -> usize {
+        self.missed
+    }
+
     /// Whether the newest line is in view. If not, it is not scrolled to either: whoever
     /// reads what was said earlier goes on reading.
     pub fn is_at_newest(&self) -> bool {

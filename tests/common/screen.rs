@@ -1,7 +1,10 @@
 //! Somebody in front of a window: types, clicks, and reads what it shows. The window is the
 //! real one, with its real threads; only that nothing is put on a display.
 
-use std::sync::mpsc::{self, Receiver};
+use std::io::{self, Write};
+use std::process;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use eframe::egui::accesskit::Role;
@@ -96,6 +99,7 @@ impl<A: eframe::App + 'static> Screen<A> {
     pub fn frame(&mut self) {
         self.frames += 1;
         let start = Instant::now();
+        let _drawing = watch(&self.name);
         self.harness.step();
         self.longest = self.longest.max(start.elapsed());
     }
@@ -104,7 +108,7 @@ impl<A: eframe::App + 'static> Screen<A> {
     pub fn hangs(&self, time: Duration, meanwhile: impl FnOnce()) {
         self.harness.ctx.input_mut(|_| {
             meanwhile();
-            std::thread::sleep(time);
+            thread::sleep(time);
         });
     }
 
@@ -382,6 +386,23 @@ impl<A: eframe::App + 'static> Screen<A> {
             self.name
         );
     }
+}
+
+/// A frame that waits for somebody may never end, and the test with it: then all tests end
+/// here, for no thread can be ended. It watches for as long as its result is kept.
+fn watch(name: &str) -> Sender<()> {
+    let (drawing, drawn) = mpsc::channel();
+    let name = name.to_owned();
+    thread::spawn(move || {
+        let most = 4 * patience();
+        if drawn.recv_timeout(most) == Err(RecvTimeoutError::Timeout) {
+            let what = "does it wait for somebody? To learn more: lessons/10_window.md";
+            // Around the harness, which keeps what a test prints until the test is over.
+            let _ = writeln!(io::stderr(), "\na frame of {name} took {most:?}: {what}\n");
+            process::exit(1);
+        }
+    });
+    drawing
 }
 
 /// What can be read at a place of the window.
