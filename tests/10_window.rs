@@ -303,19 +303,19 @@ fn a_window_that_is_being_connected_can_be_used() {
 
 #[test]
 fn a_connection_that_fails_takes_nobodys_keyboard_away() {
-    let (port, _reservation) = free_port();
-    let mut ana = client_window("ana", ([127, 0, 0, 1], port).into());
-    // The frame that connects puts the keyboard where one types to the others.
+    if !cfg!(target_os = "linux") {
+        return eprintln!("does not run: this system refuses what does not fit into the queue");
+    }
+    let (address, _queue) = full_queue();
+    let mut ana = client_window("ana", address);
     ana.clicks("Connect");
-    ana.fills("Say", "hola a todos");
-    ana.shows("no server listens");
+    // From here on the keyboard is where one types to the others.
+    ana.types("hola a todos");
     ana.presses_with(Modifiers::COMMAND, Key::D);
-    ana.types(", lo");
-    ana.until("failed again", |ana| ana.app().shown().state() == &Apart);
-    ana.shows("no server listens");
-    ana.types("s amigos");
+    ana.shows("not connected");
+    ana.types(", amigos");
     assert_eq!(ana.focus().as_deref(), Some("Say"));
-    assert_eq!(ana.field("Say"), "hola a todos, los amigos");
+    assert_eq!(ana.field("Say"), "hola a todos, amigos");
 }
 
 #[test]
