@@ -319,7 +319,7 @@ impl Conversation {
         if surprised || (has_grown && self.is_at_newest()) {
             // Lines have moved; or a new one is below the view, which follows in the next
             // frame. Were there none, nobody would see it before they press a key.
-            ui.request_repaint_after(Duration::from_millis(1));
+            ui.request_repaint_after(Duration::from_millis(16));
         }
     }
 
