@@ -101,10 +101,21 @@ fn main() -> Result<(), cli::Failure> {
         }
     }
 
-    // 4. Wait until each client's thread has dropped its `alive`: then `recv` fails. Who
-    //    is still there when the grace is over is cut off.
+    // 4. Nobody new comes; wait until all have gone.
     drop((listener, alive));
-    let grace = Duration::from_secs_f64(args.grace);
+    wait_for_all(clients, &all_ended, Duration::from_secs_f64(args.grace));
+    cli::log!("closed");
+    log::flush();
+    Ok(())
+}
+
+/// Waits until each client's thread has dropped its `alive`: then `recv` fails. Who is still
+/// there when the grace is over is cut off.
+fn wait_for_all(
+    clients: Vec<(JoinHandle<()>, Weak<TcpStream>)>,
+    all_ended: &Receiver<()>,
+    grace: Duration,
+) {
     if all_ended.recv_timeout(grace) == Err(RecvTimeoutError::Timeout) {
         let connections = clients.iter().filter_map(|(_, stream)| stream.upgrade());
         connections.for_each(|stream| drop(stream.shutdown(Shutdown::Both)));
@@ -112,9 +123,6 @@ fn main() -> Result<(), cli::Failure> {
     for (client, _) in clients {
         let _ = client.join(); // its panic, if any, has been printed
     }
-    cli::log!("closed");
-    log::flush();
-    Ok(())
 }
 
 /// Serves one client with two threads, and waits for both.

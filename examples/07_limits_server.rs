@@ -116,10 +116,21 @@ fn main() -> Result<(), cli::Failure> {
         }
     }
 
-    // 5. Wait until each client's thread has dropped its `alive`: then `recv` fails. Who
-    //    is still there when the grace is over is cut off.
+    // 5. Nobody new comes; wait until all have gone.
     drop((listener, alive));
-    let grace = Duration::from_secs_f64(args.grace);
+    wait_for_all(clients, &all_ended, Duration::from_secs_f64(args.grace));
+    cli::log!("closed");
+    log::flush();
+    Ok(())
+}
+
+/// Waits until each client's thread has dropped its `alive`: then `recv` fails. Who is still
+/// there when the grace is over is cut off.
+fn wait_for_all(
+    clients: Vec<(JoinHandle<()>, Weak<TcpStream>)>,
+    all_ended: &Receiver<()>,
+    grace: Duration,
+) {
     if all_ended.recv_timeout(grace) == Err(RecvTimeoutError::Timeout) {
         let connections = clients.iter().filter_map(|(_, stream)| stream.upgrade());
         connections.for_each(|stream| drop(stream.shutdown(Shutdown::Both)));
@@ -127,9 +138,6 @@ fn main() -> Result<(), cli::Failure> {
     for (client, _) in clients {
         let _ = client.join(); // its panic, if any, has been printed
     }
-    cli::log!("closed");
-    log::flush();
-    Ok(())
 }
 
 /// Says why, without waiting: the connection is new, so there is room for one line.

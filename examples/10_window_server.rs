@@ -387,10 +387,19 @@ fn run(
         }
     }
 
-    // 8. Wait until each client's thread has dropped its `alive`: then `recv` fails. Who
-    //    is still there when the grace is over is cut off.
+    // 8. Nobody new comes; wait until all have gone.
     drop((listener, alive));
-    let grace = Duration::from_secs_f64(args.grace);
+    wait_for_all(clients, &all_ended, Duration::from_secs_f64(args.grace));
+    Ok(())
+}
+
+/// Waits until each client's thread has dropped its `alive`: then `recv` fails. Who is still
+/// there when the grace is over is cut off.
+fn wait_for_all(
+    clients: Vec<(JoinHandle<()>, Weak<TcpStream>)>,
+    all_ended: &Receiver<()>,
+    grace: Duration,
+) {
     if all_ended.recv_timeout(grace) == Err(RecvTimeoutError::Timeout) {
         let connections = clients.iter().filter_map(|(_, stream)| stream.upgrade());
         connections.for_each(|stream| drop(stream.shutdown(Shutdown::Both)));
@@ -398,7 +407,6 @@ fn run(
     for (client, _) in clients {
         let _ = client.join(); // its panic, if any, has been printed
     }
-    Ok(())
 }
 
 /// Closes the chat, and wakes whoever waits in `accept` by a connection. For that a

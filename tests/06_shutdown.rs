@@ -9,15 +9,8 @@ use common::{Server, patience};
 const STAGE: &str = "06_shutdown";
 
 common::contract::contract!();
-common::promises! { lazy:
-    who_does_not_read_harms_nobody_else
-    many_who_do_not_read_are_put_out_at_once
-    who_half_closes_gets_what_is_due
-}
-common::promises! { survival:
-    a_panic_lets_its_client_go_and_nobody_else
-    without_file_descriptors_it_neither_ends_nor_spins
-}
+common::lazy::lazy!();
+common::survival::survival!();
 
 #[cfg(unix)]
 common::shutdown::shutdown!();

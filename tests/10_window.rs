@@ -36,15 +36,8 @@ use socket2::{Domain, SockRef, Socket, Type};
 const STAGE: &str = "10_window";
 
 common::contract::contract!();
-common::promises! { lazy:
-    who_does_not_read_harms_nobody_else
-    many_who_do_not_read_are_put_out_at_once
-    who_half_closes_gets_what_is_due
-}
-common::promises! { survival:
-    a_panic_lets_its_client_go_and_nobody_else
-    without_file_descriptors_it_neither_ends_nor_spins
-}
+common::lazy::lazy!();
+common::survival::survival!();
 common::limits::limits!();
 #[cfg(unix)]
 common::shutdown::shutdown!();
@@ -105,15 +98,11 @@ fn a_line_typed_into_the_window_arrives_from_every_server() {
     if !applies_to_ours_only() {
         return;
     }
-    for stage in [
-        "04_chat",
-        "05_outbox",
-        "06_shutdown",
-        "07_limits",
-        "08_event_loop",
-        "09_async",
-        STAGE,
-    ] {
+    let chats = common::stages()
+        .into_iter()
+        .filter(|stage| stage.as_str() >= "04");
+    for stage in chats.chain([STAGE.into()]) {
+        let stage = stage.as_str();
         let server = Server::start(stage);
         let [mut beto, _carla] = server.chat(["beto", "carla"]);
         let mut ana = in_the_room("ana", server.address());

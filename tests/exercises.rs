@@ -11,25 +11,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::Mutex;
+use std::sync::{LazyLock, Mutex};
 use std::thread;
 use std::time::Instant;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
-/// The lessons whose exercises have checks.
-const STAGES: &[&str] = &[
-    "00_echo",
-    "01_sequential_join",
-    "02_parallel",
-    "03_broadcast",
-    "04_chat",
-    "05_outbox",
-    "06_shutdown",
-    "07_limits",
-    "08_event_loop",
-    "09_async",
-];
+/// The lessons whose exercises have checks: all but the last.
+static STAGES: LazyLock<Vec<String>> = LazyLock::new(common::stages);
 
 /// An exercise, as the lesson has it.
 struct Exercise {
@@ -59,7 +48,7 @@ fn section<'a>(lesson: &'a str, heading: &str) -> &'a str {
 /// The numbered list of *Change it*.
 fn exercises() -> Vec<Exercise> {
     let mut all: Vec<Exercise> = Vec::new();
-    for stage in STAGES {
+    for stage in STAGES.iter() {
         let lesson = lesson(stage);
         let mut numbers = 1..;
         for line in section(&lesson, "Change it").lines() {
@@ -71,7 +60,7 @@ fn exercises() -> Vec<Exercise> {
                 }),
                 _ => {
                     // What stands before the first one is about all of them.
-                    if let Some(exercise) = all.last_mut().filter(|last| last.stage == *stage) {
+                    if let Some(exercise) = all.last_mut().filter(|last| last.stage == stage) {
                         exercise.text += line;
                         exercise.text += "\n";
                     }
@@ -135,9 +124,9 @@ fn folded(page: &str) -> impl Iterator<Item = (&str, &str)> {
 
 #[test]
 fn every_lesson_has_two_or_three_exercises_and_tells_how_to_check_them() {
-    for stage in STAGES {
+    for stage in STAGES.iter() {
         let all = exercises();
-        let count = all.iter().filter(|one| one.stage == *stage).count();
+        let count = all.iter().filter(|one| one.stage == stage).count();
         assert!((2..=3).contains(&count), "{stage}: {count} exercises");
         let lesson = lesson(stage);
         let command = format!("cargo test --test {stage} exercise_1 -- --ignored");
@@ -265,7 +254,7 @@ fn the_readers_own_programs_stay_out_of_the_way() {
 /// of the others is somebody's misconception, which the teacher's notes name.
 #[test]
 fn the_teachers_notes_name_what_is_behind_each_wrong_answer() {
-    for stage in STAGES {
+    for stage in STAGES.iter() {
         let lesson = lesson(stage);
         let letters = |text: &str, before: &str, after: &str| -> Vec<char> {
             let parts = text.split(before).skip(1);
@@ -300,7 +289,7 @@ fn the_tests_say_what_graders_are_told_that_they_say() {
     let page = read("lessons/README.md");
     let (_, table) = page.split_once("\n| the message |").unwrap();
     let (table, _) = table.split_once("\n\n").unwrap();
-    let harness: String = ["common/client", "common/server", STAGES[3], STAGES[4]]
+    let harness: String = ["common/client", "common/server", &STAGES[3], &STAGES[4]]
         .map(|file| read(format!("tests/{file}.rs")))
         .concat();
     let mut quoted = 0;
@@ -489,10 +478,10 @@ fn every_check_fails_before_and_passes_after_its_solution() {
     let all = exercises();
 
     // Before: each check fails, and says what is missing.
-    for_each(STAGES, |stage| {
+    for_each(&STAGES, |stage| {
         let arguments = ["exercises::", "--ignored"].map(String::from);
         let output = text(&copy.test(stage, &arguments, "3"));
-        for exercise in all.iter().filter(|exercise| exercise.stage == *stage) {
+        for exercise in all.iter().filter(|exercise| exercise.stage == stage) {
             let (name, check) = (exercise.name(), exercise.check());
             let complaint = format!("\n---- {check} stdout ----\n");
             let (_, complaint) = output

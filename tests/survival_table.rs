@@ -506,19 +506,12 @@ impl Stage {
 }
 
 /// All stages that have a server which needs no more than a terminal.
-/// All but the last: stage 10 needs a feature, and serves as stage 07 does.
 fn stages() -> Vec<Stage> {
-    let files = fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/examples")).unwrap();
-    let names = files.filter_map(|file| file.unwrap().file_name().into_string().ok());
-    let mut stages: Vec<_> = names
-        .filter_map(|name| {
-            let name = name.strip_suffix("_server.rs")?.to_owned();
-            let number = name[..2].parse().ok()?;
-            (number < 10).then_some(Stage { number, name })
-        })
-        .collect();
-    stages.sort_by_key(|stage| stage.number);
-    stages
+    let named = |name: String| Stage {
+        number: name[..2].parse().unwrap(),
+        name,
+    };
+    common::stages().into_iter().map(named).collect()
 }
 
 fn path() -> PathBuf {

@@ -254,17 +254,7 @@ impl Conversation {
     }
 
     fn draw(&mut self, ui: &mut egui::Ui, view: Rect) {
-        let page = view.height() * 0.9;
-        let keys = |key| ui.input(|input| input.num_presses(key)) as f32;
-        let pages = keys(Key::PageUp) - keys(Key::PageDown);
-        if pages != 0.0 {
-            ui.scroll_with_delta(vec2(0.0, pages * page));
-        }
-
-        let command = ui.input(|input| input.modifiers.command);
-        self.to_newest |= command && keys(Key::End) > 0.0;
-        let to_oldest = command && keys(Key::Home) > 0.0;
-
+        let to_oldest = self.obey_keys(ui, view.height() * 0.9);
         let width = ui.available_width();
         let row = ui.text_style_height(&TextStyle::Body);
         (self.width, self.row) = (width, row);
@@ -274,19 +264,9 @@ impl Conversation {
         }
 
         let top = ui.min_rect().left_top();
-        let mut y = 0.0;
-        if self.gone() > 0 {
-            let told = format!("({} earlier lines are gone)", thousands(self.gone()));
-            let told = Entry {
-                kind: Kind::Announced,
-                text: told,
-                measured: None,
-            };
-            if view.min.y < row {
-                let place = Rect::from_min_size(top, vec2(width, row));
-                told.draw(ui, "gone", place, &mut self.letters);
-            }
-            y += row + GAP;
+        let mut y = self.top();
+        if y > 0.0 && view.min.y < row {
+            self.draw_what_is_gone(ui, Rect::from_min_size(top, vec2(width, row)));
         }
         let mut surprised = false;
         for (entry, number) in self.entries.iter_mut().zip(self.gone..) {
@@ -300,16 +280,10 @@ impl Conversation {
             y += entry.height(width, row) + GAP;
         }
         ui.set_min_size(vec2(width, y));
-        let to_newest = std::mem::take(&mut self.to_newest) && !self.is_at_newest();
-        if to_newest || to_oldest {
-            let (y, edge) = match to_newest {
-                true => (y, Align::BOTTOM),
-                false => (0.0, Align::TOP),
-            };
-            let end = Rect::from_min_size(top + vec2(0.0, y), vec2(width, 0.0));
-            let at_once = egui::style::ScrollAnimation::none();
-            ui.scroll_to_rect_animation(end, Some(edge), at_once);
-            ui.request_repaint(); // it is scrolled from the next frame on
+        if std::mem::take(&mut self.to_newest) && !self.is_at_newest() {
+            scroll_to(ui, top + vec2(0.0, y), Align::BOTTOM);
+        } else if to_oldest {
+            scroll_to(ui, top, Align::TOP);
         }
         if self.letters.wanting {
             ui.request_repaint();
@@ -321,6 +295,28 @@ impl Conversation {
             // frame. Were there none, nobody would see it before they press a key.
             ui.request_repaint_after(Duration::from_millis(16));
         }
+    }
+
+    /// Page up and down, and to either end; whether it is to the oldest line.
+    fn obey_keys(&mut self, ui: &mut egui::Ui, page: f32) -> bool {
+        let keys = |key| ui.input(|input| input.num_presses(key)) as f32;
+        let pages = keys(Key::PageUp) - keys(Key::PageDown);
+        let command = ui.input(|input| input.modifiers.command);
+        self.to_newest |= command && keys(Key::End) > 0.0;
+        let to_oldest = command && keys(Key::Home) > 0.0;
+        if pages != 0.0 {
+            ui.scroll_with_delta(vec2(0.0, pages * page));
+        }
+        to_oldest
+    }
+
+    fn draw_what_is_gone(&mut self, ui: &mut egui::Ui, place: Rect) {
+        let told = Entry {
+            kind: Kind::Announced,
+            text: format!("({} earlier lines are gone)", thousands(self.gone())),
+            measured: None,
+        };
+        told.draw(ui, "gone", place, &mut self.letters);
     }
 
     /// The newest lines are about to be in view; knowing their heights beforehand, the
@@ -404,6 +400,13 @@ impl Entry {
         }
         job
     }
+}
+
+/// Brings one end of the conversation into view, from the next frame on.
+fn scroll_to(ui: &egui::Ui, end: egui::Pos2, edge: Align) {
+    let end = Rect::from_min_size(end, vec2(ui.available_width(), 0.0));
+    ui.scroll_to_rect_animation(end, Some(edge), egui::style::ScrollAnimation::none());
+    ui.request_repaint();
 }
 
 /// 1234567 as 1,234,567.

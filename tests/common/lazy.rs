@@ -1,5 +1,5 @@
 //! A client that never reads, and what becomes of a room with it. From stage 05 on it harms
-//! nobody: each stage runs what is promised about it by a line of `common::promises!`.
+//! nobody: each stage runs what it promises by one line, `common::lazy::lazy!();`.
 
 use std::io::{self, Write};
 use std::net::TcpStream;
@@ -9,6 +9,18 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{Client, Server, has_words, patience};
+
+/// Makes a test of each promise, for the stage in `STAGE`.
+macro_rules! lazy {
+    () => {
+        $crate::common::promises! { lazy:
+            who_does_not_read_harms_nobody_else
+            many_who_do_not_read_are_put_out_at_once
+            who_half_closes_gets_what_is_due
+        }
+    };
+}
+pub(crate) use lazy;
 
 /// Connects, and reads nothing.
 pub fn client(server: &Server) -> TcpStream {

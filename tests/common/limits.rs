@@ -22,7 +22,6 @@ macro_rules! limits {
             who_speaks_now_and_then_may_say_much
             a_pause_of_the_server_harms_nobody
             who_reads_is_never_too_slow
-            a_log_that_nobody_reads_stops_nobody
             bytes_that_are_not_text_are_replaced
             no_control_character_reaches_another_terminal
             a_client_too_many_is_told_and_may_come_back
@@ -129,28 +128,6 @@ pub fn a_pause_of_the_server_harms_nobody(stage: &str) {
     #[cfg(unix)]
     server.is_suspended_while(|| {});
     chat_goes_on(&mut ana, &mut beto);
-}
-
-/// The operator has stopped the terminal (Ctrl-S), or looks at something else.
-pub fn a_log_that_nobody_reads_stops_nobody(stage: &str) {
-    #[cfg(unix)]
-    if super::applies_to_ours_only() {
-        // What the server prints goes into a pipe that is always full, once somebody has
-        // read where it listens.
-        let mut shell = std::process::Command::new("sh");
-        shell.args([
-            "-c",
-            "{ yes '' & exec \"$0\" \"$@\"; } | { grep -m 1 listening; exec sleep 3600; }",
-        ]);
-        shell.arg(super::example(&format!("{stage}_server")).get_program());
-        let server = Server::example(stage, shell);
-        server.likely_cause("the server waits until what it logs is written");
-        let [mut ana, mut beto] = server.chat(["ana", "beto"]);
-        for _ in 0..100 {
-            server.client("somebody").leaves();
-        }
-        chat_goes_on(&mut ana, &mut beto);
-    }
 }
 
 /// Much is said at once, by many, and none of them beyond a limit; replaced characters make

@@ -25,6 +25,7 @@
 
 use std::cell::Cell;
 use std::env;
+use std::fs;
 use std::time::Duration;
 
 /// Makes a test, for the stage in `STAGE`, of each of these promises in a module of the
@@ -70,6 +71,19 @@ thread_local! {
             Err(_) => Duration::from_secs(5),
         }
     );
+}
+
+/// The names of the stages, by their servers: all but the last, which needs a feature, and
+/// serves as stage 07 does.
+pub fn stages() -> Vec<String> {
+    let files = fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/examples")).unwrap();
+    let names = files.filter_map(|file| file.unwrap().file_name().into_string().ok());
+    let mut stages: Vec<_> = names
+        .filter_map(|name| name.strip_suffix("_server.rs").map(String::from))
+        .filter(|name| name.starts_with('0'))
+        .collect();
+    stages.sort();
+    stages
 }
 
 /// How long a test waits for what should come before it gives up and fails.

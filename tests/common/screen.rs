@@ -104,7 +104,8 @@ impl<A: eframe::App + 'static> Screen<A> {
         self.longest = self.longest.max(start.elapsed());
     }
 
-    /// Hangs, with the window's own lock held, while something happens.
+    /// Hangs for so long, with the window's own lock held, while something happens. That is
+    /// the fault itself, and not a wait for anything: what comes of it is seen afterwards.
     pub fn hangs(&self, time: Duration, meanwhile: impl FnOnce()) {
         self.harness.ctx.input_mut(|_| {
             meanwhile();

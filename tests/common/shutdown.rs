@@ -18,6 +18,7 @@ macro_rules! shutdown {
             the_grace_is_as_long_as_one_says
             a_second_ctrl_c_ends_it_at_once
             whoever_comes_too_late_is_refused
+            a_log_that_nobody_reads_stops_nobody
         }
     };
 }
@@ -139,4 +140,27 @@ pub fn whoever_comes_too_late_is_refused(stage: &str) {
         assert!(Instant::now() < deadline, "clients are still accepted");
     }
     server.is_still_running();
+}
+
+/// The operator has stopped the terminal (Ctrl-S), or looks at something else.
+pub fn a_log_that_nobody_reads_stops_nobody(stage: &str) {
+    if !super::applies_to_ours_only() {
+        return;
+    }
+    // What the server prints goes into a pipe that is always full, once somebody has
+    // read where it listens.
+    let mut shell = std::process::Command::new("sh");
+    shell.args([
+        "-c",
+        "{ yes '' & exec \"$0\" \"$@\"; } | { grep -m 1 listening; exec sleep 3600; }",
+    ]);
+    shell.arg(super::example(&format!("{stage}_server")).get_program());
+    let server = Server::example(stage, shell);
+    server.likely_cause("the server waits until what it logs is written");
+    let [mut ana, mut beto] = server.chat(["ana", "beto"]);
+    for _ in 0..100 {
+        server.client("somebody").leaves();
+    }
+    ana.says("who reads the log?");
+    beto.hears_from("ana", "who reads the log?");
 }
