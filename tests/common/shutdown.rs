@@ -2,11 +2,12 @@
 //! one line, `common::shutdown::shutdown!();`. Not on Windows, which has no SIGINT that one
 //! program could send to another.
 
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use super::lazy::joins_and_reads_little;
-use super::{Server, patience};
+use super::{Server, has_words, patience};
 
 /// Makes a test of each promise, for the stage in `STAGE`.
 macro_rules! shutdown {
@@ -17,6 +18,7 @@ macro_rules! shutdown {
             nobody_can_hold_the_server_up
             the_grace_is_as_long_as_one_says
             a_second_ctrl_c_ends_it_at_once
+            who_comes_after_ctrl_c_is_not_let_in
             whoever_comes_too_late_is_refused
             a_log_that_nobody_reads_stops_nobody
         }
@@ -126,6 +128,28 @@ pub fn a_second_ctrl_c_ends_it_at_once(stage: &str) {
     server.is_interrupted();
     ana.is_let_go();
     server.ended_with(130);
+}
+
+pub fn who_comes_after_ctrl_c_is_not_let_in(stage: &str) {
+    let server = Server::start(stage);
+    let [mut ana, _beto] = server.chat(["ana", "beto"]);
+    server.likely_cause("the server goes on accepting after Ctrl-C");
+    server.is_interrupted();
+    ana.hears("closing");
+    // Neither she nor beto closes, so there is time for somebody to come.
+    let Ok(mut late) = TcpStream::connect(server.address()) else {
+        return; // refused
+    };
+    // Any error here is a refusal as well.
+    let _ = late.write_all(b"late\n");
+    late.set_read_timeout(Some(patience())).unwrap();
+    for line in BufReader::new(late).lines().map_while(Result::ok) {
+        if !line.starts_with("! ") && !has_words(&line, "closing") {
+            server.fail(format!(
+                "Ctrl-C was pressed; then somebody came, and heard {line:?}."
+            ));
+        }
+    }
 }
 
 pub fn whoever_comes_too_late_is_refused(stage: &str) {
