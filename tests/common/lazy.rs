@@ -22,6 +22,10 @@ macro_rules! lazy {
 }
 pub(crate) use lazy;
 
+/// What is the matter when the others hear nothing any more.
+const SOMEBODY_WAITS: &str = "whoever writes to a client that does not read has to wait, and with \
+                              the room locked all the others wait as well";
+
 /// Connects, and reads nothing.
 pub fn client(server: &Server) -> TcpStream {
     let lazy = server.client_with_buffer("somebody lazy", 1024);
@@ -106,10 +110,7 @@ pub fn many_who_do_not_read_are_put_out_at_once(stage: &str) {
         command.env("RUST_MIN_STACK", "65536");
         (Server::example(stage, command), 60)
     };
-    server.likely_cause(
-        "somebody was put out while the announcement that somebody else was put out was on \
-         its way to the others",
-    );
+    server.likely_cause(SOMEBODY_WAITS);
     let [mut ana, mut beto] = server.chat(["ana", "beto"]);
     let names: Vec<_> = (0..sleepers).map(|n| format!("sleeper{n}")).collect();
     let mut others = [&mut ana, &mut beto];
@@ -138,6 +139,10 @@ pub fn many_who_do_not_read_are_put_out_at_once(stage: &str) {
             last = n + 20;
         }
     }
+    server.likely_cause(
+        "somebody was put out while the announcement that somebody else was put out was on \
+         its way to the others",
+    );
     let times = gone.len();
     gone.sort_unstable();
     gone.dedup();
@@ -146,6 +151,7 @@ pub fn many_who_do_not_read_are_put_out_at_once(stage: &str) {
             "Of {sleepers} who never read, it was announced {times} times that somebody left: {gone:?}."
         ));
     }
+    server.likely_cause(SOMEBODY_WAITS);
     ana.says("peace at last");
     if !beto.hears_within("peace at last", patience()) {
         server.fail("Beto does not hear ana any more.");
@@ -159,10 +165,7 @@ pub fn many_who_do_not_read_are_put_out_at_once(stage: &str) {
 pub fn is_put_out(server: &Server) -> String {
     let [mut ana, mut beto] = server.chat(["ana", "beto"]);
     let mut sleeper = joins_and_reads_little(server, "sleeper", &mut [&mut ana, &mut beto]);
-    server.likely_cause(
-        "whoever writes to a client that does not read has to wait, and with the room locked \
-         all the others wait as well",
-    );
+    server.likely_cause(SOMEBODY_WAITS);
     // Up to far more than all buffers on the way to the sleeper can hold; and some more
     // after the announcement, which must come once.
     let mut announcements = Vec::new();
@@ -199,12 +202,13 @@ pub fn is_put_out(server: &Server) -> String {
 pub fn gets_what_is_due(server: &Server) {
     let [mut ana, mut beto] = server.chat(["ana", "beto"]);
     let mut carla = joins_and_reads_little(server, "carla", &mut [&mut ana, &mut beto]);
-    server.likely_cause("what waits for a client that has half-closed is thrown away");
+    server.likely_cause(SOMEBODY_WAITS);
     let text = "x".repeat(16 * 1024);
     for n in 100..500 {
         ana.says(&format!("line {n} {text}"));
         beto.hears_from("ana", &format!("line {n}"));
     }
+    server.likely_cause("what waits for a client that has half-closed is thrown away");
     carla.half_closes();
     if !carla.hears_within("line 100", patience()) {
         server.fail("Carla should have heard \"line 100\".");
