@@ -8,6 +8,7 @@ use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use socket2::SockRef;
@@ -186,13 +187,14 @@ pub fn knock(mut listener: SocketAddr) {
 ///
 /// # Errors
 ///
-/// A sentence, when it is no number, or not from 0 to a day.
-pub fn seconds(text: &str) -> Result<f64, String> {
+/// A sentence, when the text is not a number from 0 to 86400 (a day).
+pub fn seconds(text: &str) -> Result<Duration, String> {
     let seconds = text
         .parse()
         .ok()
         .filter(|secs| (0.0..=86400.0).contains(secs));
-    seconds.ok_or("it must be a number of seconds, from 0 to 86400".into())
+    let time = seconds.map(Duration::from_secs_f64);
+    time.ok_or("it must be a number of seconds, from 0 to 86400".into())
 }
 
 /// Prints a line as `println!` does, but neither waits for a terminal that has stopped nor

@@ -22,13 +22,13 @@ pub struct Lines {
     too_long: bool,
 }
 
-/// A line has got longer than is permitted; there is no line after it.
+/// A line is longer than so many bytes. No line comes after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TooLong;
+pub struct TooLong(pub usize);
 
 impl fmt::Display for TooLong {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a line is too long")
+        write!(f, "a line has at most {} bytes", self.0)
     }
 }
 
@@ -97,7 +97,7 @@ impl Lines {
     /// Also of a part: a carriage return at its end may be that of the line end.
     fn fits(&self, line: &[u8]) -> Result<(), TooLong> {
         let fits = without_carriage_return(line).len() <= self.longest;
-        fits.then_some(()).ok_or(TooLong)
+        fits.then_some(()).ok_or(TooLong(self.longest))
     }
 
     fn give_up<T>(&mut self, error: TooLong) -> Result<T, TooLong> {
@@ -185,7 +185,7 @@ mod tests {
         ] {
             assert_eq!(
                 lines(4, packets),
-                [Ok("uno".into()), Err(TooLong)],
+                [Ok("uno".into()), Err(TooLong(4))],
                 "{packets:?}"
             );
         }
