@@ -8,7 +8,6 @@
 //! - [`log`](mod@log): a log that makes nobody wait, from stage 06 on.
 //! - [`prompt`]: a prompt that survives the arrival of a line.
 //! - [`room`]: the chat room as a plain value, from stage 04 on.
-//! - `window`: what the windows of stage 10 show, and how (with the feature `window`).
 
 #![warn(missing_docs)]
 
@@ -18,5 +17,3 @@ pub mod lines;
 pub mod log;
 pub mod prompt;
 pub mod room;
-#[cfg(feature = "window")]
-pub mod window;
