@@ -11,11 +11,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use eframe::egui;
-use egui_kittest::Harness;
 use hdrhistogram::Histogram;
-use socket_stages::window;
-use socket_stages::window::server::State;
+use socket_stages_window as window;
+use window::eframe::{self, egui};
+use window::egui_kittest::Harness;
+use window::server::State;
 
 #[path = "../examples/10_window_client.rs"]
 #[allow(dead_code, reason = "`main` is for the program itself")]

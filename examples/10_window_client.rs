@@ -16,11 +16,12 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use eframe::egui::{self, ViewportCommand};
 use socket_stages::cli;
 use socket_stages::lines::{Lines, TooLong};
-use socket_stages::window;
-use socket_stages::window::client::{Shown, Wish};
+use socket_stages_window as window;
+use window::client::{Shown, Wish};
+use window::eframe;
+use window::eframe::egui::{self, ViewportCommand};
 
 /// Joins the chat from a window.
 #[derive(Parser)]
@@ -180,6 +181,10 @@ impl Window {
                 if self.send(name) {
                     self.shown.asking();
                 }
+            }
+            Wish::Say(text) if cli::is_goodbye(&text) => {
+                self.shown.typed.clear();
+                self.leave();
             }
             Wish::Say(text) => {
                 if self.send(text.clone()) {

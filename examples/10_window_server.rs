@@ -18,12 +18,14 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use eframe::egui::{self, ViewportCommand};
 use socket_stages::limits::{Limits, Rate, Refusal};
 use socket_stages::lines::{Lines, TooLong, printable};
 use socket_stages::room::{Id, Leaving, Line, Outcome, Room};
-use socket_stages::window::server::{Present, Shown, Wish};
-use socket_stages::{cli, log, window};
+use socket_stages::{cli, log};
+use socket_stages_window as window;
+use window::eframe;
+use window::eframe::egui::{self, ViewportCommand};
+use window::server::{Present, Shown, Wish};
 
 /// A chat: the first line that a client sends is its name.
 #[derive(Debug, Clone, Parser)]

@@ -23,5 +23,3 @@ pub mod log;
 pub mod outbox;
 pub mod prompt;
 pub mod room;
-#[cfg(feature = "window")]
-pub mod window;

@@ -1,8 +1,6 @@
 //! Stage 00: what `examples/00_echo_server.rs` and its client promise, and what is
 //! still broken. `lessons/00_echo.md` explains.
 
-mod common;
-
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,8 +9,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use assert_cmd::Command;
-use common::wrong::{Hosted, refused};
-use common::{Server, applies_to_ours_only, example, has_words, survival};
+use harness::wrong::Hosted;
+use harness::{Server, applies_to_ours_only, example, has_words, refused, survival};
 use predicates::str::contains;
 
 const STAGE: &str = "00_echo";
@@ -85,7 +83,9 @@ fn nothing_is_lost_when_the_client_reads_late() {
     let sent = AtomicUsize::new(0);
     let mut sending = ana.stream().try_clone().unwrap();
     // Should the test fail, the sender has to end too.
-    sending.set_write_timeout(Some(common::patience())).unwrap();
+    sending
+        .set_write_timeout(Some(harness::patience()))
+        .unwrap();
     thread::scope(|scope| {
         let sender = scope.spawn(|| {
             for chunk in bytes.chunks(1 << 16) {
@@ -160,7 +160,7 @@ mod the_client {
 
     pub fn client(port: &str) -> Command {
         let mut command = Command::from_std(example("00_echo_client"));
-        command.args(["--port", port]).timeout(common::patience());
+        command.args(["--port", port]).timeout(harness::patience());
         command
     }
 

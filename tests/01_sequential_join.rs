@@ -1,13 +1,11 @@
 //! Stage 01: what `examples/01_sequential_join_server.rs` promises, and what is still
 //! broken. `lessons/01_sequential_join.md` explains.
 
-mod common;
-
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 
-use common::wrong::{Hosted, refused};
-use common::{Server, applies_to_ours_only, example, has_words, pause, survival};
+use harness::wrong::Hosted;
+use harness::{Server, applies_to_ours_only, example, has_words, pause, refused, survival};
 
 const STAGE: &str = "01_sequential_join";
 

@@ -1,8 +1,6 @@
 //! Stage 02: what `examples/02_parallel_server.rs` and its client promise, and what is
 //! still broken. `lessons/02_parallel.md` explains.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -12,9 +10,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use assert_cmd::Command;
-use common::wrong::{Hosted, refused};
-use common::{
-    Client, Program, Server, applies_to_ours_only, example, has_words, patience, pause, survival,
+use harness::wrong::Hosted;
+use harness::{
+    Client, Program, Server, applies_to_ours_only, example, has_words, patience, pause, refused,
+    survival,
 };
 use predicates::prelude::*;
 

@@ -1,8 +1,6 @@
 //! Stage 03: what `examples/03_broadcast_server.rs` promises, and what is still
 //! broken. `lessons/03_broadcast.md` explains.
 
-mod common;
-
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::panic::{self, AssertUnwindSafe};
@@ -11,8 +9,10 @@ use std::sync::{Arc, Mutex, TryLockError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::wrong::{Hosted, refused};
-use common::{Client, Server, everybody_speaks_at_once, has_words, lazy, patience, survival};
+use harness::wrong::Hosted;
+use harness::{
+    Client, Server, everybody_speaks_at_once, has_words, lazy, patience, refused, survival,
+};
 
 const STAGE: &str = "03_broadcast";
 
@@ -165,8 +165,8 @@ fn long_lines_of_two_speakers_do_not_mix() {
         for (speaker, text) in speakers.iter().zip(&texts) {
             let (mut stream, sent) = (speaker.stream(), &sent);
             // Should the test fail, these threads have to end too.
-            stream.set_write_timeout(Some(common::patience())).unwrap();
-            stream.set_read_timeout(Some(common::patience())).unwrap();
+            stream.set_write_timeout(Some(harness::patience())).unwrap();
+            stream.set_read_timeout(Some(harness::patience())).unwrap();
             scope.spawn(move || {
                 let lines = format!("{text}\n").repeat(LINES);
                 for chunk in lines.as_bytes().chunks(64 * 1024) {
@@ -292,7 +292,7 @@ fn rubbish_from_one_client_does_not_disturb_the_others() {
         rude.is_let_go();
         ana.says(&format!("ana goes on {round}"));
         // Relaying the rubbish, with its bytes replaced, is as good as dropping it.
-        if !beto.hears_within(&format!("ana goes on {round}"), common::patience()) {
+        if !beto.hears_within(&format!("ana goes on {round}"), harness::patience()) {
             server.fail("Beto does not hear ana any more.");
         }
     }

@@ -1,22 +1,20 @@
 //! Stage 04: what `examples/04_chat_server.rs` and its client promise, and what is still
 //! broken. `lessons/04_chat.md` explains.
 
-mod common;
-
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread;
 
 use assert_cmd::Command;
-use common::wrong::{Hosted, refused};
-use common::wrong_chat::{Fault, serve};
-use common::{Client, Server, applies_to_ours_only, example, lazy, patience, survival};
 use contract::*;
+use harness::wrong::Hosted;
+use harness::wrong_chat::{Fault, serve};
+use harness::{Client, Server, applies_to_ours_only, example, lazy, patience, refused, survival};
 use predicates::prelude::*;
 
 const STAGE: &str = "04_chat";
 
-common::contract::contract!();
+harness::contract!();
 
 #[test]
 fn a_panic_in_one_thread_lets_its_client_go_and_nobody_else() {

@@ -1,24 +1,22 @@
 //! Stage 05: what `examples/05_outbox_server.rs` promises, and what is still broken.
 //! `lessons/05_outbox.md` explains.
 
-mod common;
-
 use std::io::Write;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::lazy::{is_put_out, joins_and_reads_little};
-use common::wrong::{Hosted, refused};
-use common::wrong_chat::{Fault, serve};
-use common::{Client, Server, applies_to_ours_only, example, has_words, patience};
+use harness::lazy::{is_put_out, joins_and_reads_little};
+use harness::wrong::Hosted;
+use harness::wrong_chat::{Fault, serve};
+use harness::{Client, Server, applies_to_ours_only, example, has_words, patience, refused};
 use lazy::who_does_not_read_harms_nobody_else;
 
 const STAGE: &str = "05_outbox";
 
-common::contract::contract!();
-common::lazy::lazy!();
-common::survival::survival!();
+harness::contract!();
+harness::lazy!();
+harness::survival!();
 
 #[test]
 fn the_others_hear_why() {
@@ -26,7 +24,7 @@ fn the_others_hear_why() {
         return;
     };
     assert_eq!(
-        common::lazy::is_put_out(&server),
+        harness::lazy::is_put_out(&server),
         "* sleeper was too slow and left"
     );
 }

@@ -1,19 +1,17 @@
 //! Stage 06: what `examples/06_shutdown_server.rs` promises, and what is still broken.
 //! `lessons/06_shutdown.md` explains.
 
-mod common;
-
-use common::lazy::joins_and_reads_little;
-use common::{Server, patience};
+use harness::lazy::joins_and_reads_little;
+use harness::{Server, patience};
 
 const STAGE: &str = "06_shutdown";
 
-common::contract::contract!();
-common::lazy::lazy!();
-common::survival::survival!();
+harness::contract!();
+harness::lazy!();
+harness::survival!();
 
 #[cfg(unix)]
-common::shutdown::shutdown!();
+harness::shutdown!();
 
 #[test]
 fn still_broken_escape_codes_reach_the_other_terminals() {
@@ -108,7 +106,7 @@ mod exercises {
         for n in 100..110 {
             ana.says(&format!("are you there? {n}"));
             beto.hears_from("ana", &format!("are you there? {n}"));
-            common::pause(2);
+            harness::pause(2);
         }
         server.is_still_running();
         #[cfg(unix)]
@@ -195,8 +193,9 @@ mod exercises {
 #[cfg(unix)]
 #[test]
 fn wrong_servers_are_refused() {
-    use common::wrong::{Hosted, refused};
-    use common::wrong_chat::{Fault, serve};
+    use harness::refused;
+    use harness::wrong::Hosted;
+    use harness::wrong_chat::{Fault, serve};
     use shutdown::everybody_is_told;
 
     fn ends_without_a_word(hosted: Hosted) {

@@ -1,25 +1,23 @@
 //! Stage 07: what `examples/07_limits_server.rs` promises, and what is still broken.
 //! `lessons/07_limits.md` explains.
 
-mod common;
-
 use std::io::Write;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use common::wrong::{Hosted, refused};
-use common::wrong_chat::{Fault, serve};
-use common::{Server, example, patience};
+use harness::wrong::Hosted;
+use harness::wrong_chat::{Fault, serve};
+use harness::{Server, example, patience, refused};
 use limits::*;
 
 const STAGE: &str = "07_limits";
 
-common::contract::contract!();
-common::lazy::lazy!();
-common::survival::survival!();
-common::limits::limits!();
+harness::contract!();
+harness::lazy!();
+harness::survival!();
+harness::limits!();
 #[cfg(unix)]
-common::shutdown::shutdown!();
+harness::shutdown!();
 
 /// What a line without an end costs a server: lesson 07 tells what came out. To repeat it:
 /// `cargo test --release --test 07_limits measure_an_endless -- --ignored --nocapture`
@@ -54,13 +52,13 @@ fn measure_an_endless_line() {
 #[ignore = "a measurement, which takes a few seconds and 2,000 open files"]
 fn measure_a_crowd_of_two_thousand() {
     let by_itself = Server::ours_with(STAGE, &["--max-clients", "100"]).unwrap();
-    let by_the_system = common::survival::limited(STAGE, "ulimit -n 64");
+    let by_the_system = harness::survival::limited(STAGE, "ulimit -n 64");
     for (what, server, room_for) in [
         ("--max-clients 100", by_itself, 100),
         ("ulimit -n 64", by_the_system, 48),
     ] {
         let start = Instant::now();
-        common::limits::crowd(&server, 2000, room_for);
+        harness::limits::crowd(&server, 2000, room_for);
         let taken = start.elapsed();
         let before = server.cpu_time();
         std::thread::park_timeout(Duration::from_secs(2));

@@ -1,21 +1,19 @@
 //! Stage 08: what `examples/08_event_loop_server.rs` promises: all that the stages before it do,
 //! and to wait for nothing but what is ready. `lessons/08_event_loop.md` explains.
 
-mod common;
-
 use std::thread;
 use std::time::Duration;
 
-use common::{Client, Server, patience, pause};
+use harness::{Client, Server, patience, pause};
 
 const STAGE: &str = "08_event_loop";
 
-common::contract::contract!();
-common::lazy::lazy!();
-common::limits::limits!();
+harness::contract!();
+harness::lazy!();
+harness::limits!();
 #[cfg(unix)]
-common::shutdown::shutdown!();
-common::survival::survival!(clients_that_say_nothing_cost_no_thread_and_no_time);
+harness::shutdown!();
+harness::survival!(clients_that_say_nothing_cost_no_thread_and_no_time);
 
 /// The checks of the exercises in `lessons/08_event_loop.md`, *Change it*: each fails until its
 /// exercise is done.
@@ -178,6 +176,6 @@ mod exercises {
     #[test]
     #[ignore = "an exercise of lesson 08"]
     fn exercise_3() {
-        common::limits::whoever_says_nothing_is_warned(STAGE);
+        harness::limits::whoever_says_nothing_is_warned(STAGE);
     }
 }

@@ -1,20 +1,18 @@
 //! Stage 09: what `examples/09_async_server.rs` promises: all that the stages before it do,
 //! and to wait for nothing but what is ready. `lessons/09_async.md` explains.
 
-mod common;
-
 use std::time::{Duration, Instant};
 
-use common::{Server, patience};
+use harness::{Server, patience};
 
 const STAGE: &str = "09_async";
 
-common::contract::contract!();
-common::lazy::lazy!();
-common::limits::limits!();
+harness::contract!();
+harness::lazy!();
+harness::limits!();
 #[cfg(unix)]
-common::shutdown::shutdown!();
-common::survival::survival!(clients_that_say_nothing_cost_no_thread_and_no_time);
+harness::shutdown!();
+harness::survival!(clients_that_say_nothing_cost_no_thread_and_no_time);
 
 /// The checks of the exercises in `lessons/09_async.md`, *Change it*: each fails until its
 /// exercise is done.
@@ -24,7 +22,7 @@ mod exercises {
     #[test]
     #[ignore = "an exercise of lesson 09"]
     fn exercise_1() {
-        common::limits::whoever_says_nothing_is_warned(STAGE);
+        harness::limits::whoever_says_nothing_is_warned(STAGE);
     }
 
     #[test]

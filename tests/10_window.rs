@@ -2,9 +2,7 @@
 //! becomes of a window that waits. `lessons/10_window.md` explains.
 //!
 //! The windows are the real ones, with their threads and sockets; only that nothing is put
-//! on a display (`common/screen.rs`). One test opens the real programs on a virtual one.
-
-mod common;
+//! on a display (`harness/screen.rs`). One test opens the real programs on a virtual one.
 
 #[path = "../examples/10_window_client.rs"]
 #[allow(dead_code, reason = "`main` is for the program itself")]
@@ -24,23 +22,23 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use common::screen::{Look, Screen};
-use common::{Program, Server, applies_to_ours_only, example, free_port, patience};
-use eframe::egui::{Key, Modifiers, Theme, ViewportCommand};
-use egui_system_font_provider::SystemFontProvider;
-use socket_stages::window::client::State::{Apart, In};
-use socket_stages::window::server::State;
-use socket_stages::window::{Kind, MOST_LINES};
+use harness::screen::{Look, Screen};
+use harness::{Program, Server, applies_to_ours_only, example, free_port, patience, root};
+use socket_stages_window::client::State::{Apart, In};
+use socket_stages_window::eframe::egui::{Key, Modifiers, Theme, ViewportCommand};
+use socket_stages_window::egui_system_font_provider::SystemFontProvider;
+use socket_stages_window::server::State;
+use socket_stages_window::{Kind, MOST_LINES};
 use socket2::{Domain, SockRef, Socket, Type};
 
 const STAGE: &str = "10_window";
 
-common::contract::contract!();
-common::lazy::lazy!();
-common::survival::survival!();
-common::limits::limits!();
+harness::contract!();
+harness::lazy!();
+harness::survival!();
+harness::limits!();
 #[cfg(unix)]
-common::shutdown::shutdown!();
+harness::shutdown!();
 
 type ClientScreen = Screen<client::Window>;
 type ServerScreen = Screen<server::Window>;
@@ -98,7 +96,7 @@ fn a_line_typed_into_the_window_arrives_from_every_server() {
     if !applies_to_ours_only() {
         return;
     }
-    let chats = common::stages()
+    let chats = harness::stages()
         .into_iter()
         .filter(|stage| stage.as_str() >= "04");
     for stage in chats.chain([STAGE.into()]) {
@@ -1267,7 +1265,7 @@ fn draw_the_pictures() {
         theme,
         scale: 2.0,
     };
-    let images = Path::new(env!("CARGO_MANIFEST_DIR")).join("lessons/images");
+    let images = root().join("lessons/images");
     let (mut server, _clients) = a_conversation(look(Theme::Light));
     server.picture().save(&images.join("10_window_server.png"));
     let (_server, [mut ana, ..]) = a_conversation(look(Theme::Dark));

@@ -1,19 +1,17 @@
 //! The command line of every program in `examples/`: its help, its options, and its
 //! errors, each one sentence that says what to do next.
 
-mod common;
-
 use std::fs;
 use std::net::TcpListener;
 
 use assert_cmd::Command;
-use common::{Program, example, free_port, patience};
+use harness::{Program, example, free_port, patience, root};
 use predicates::prelude::*;
 
 /// The names of all programs that end like this, by their files; but for those of stage 10,
 /// which need a feature, and show their errors in windows.
 fn programs(ending: &str) -> Vec<String> {
-    let files = fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/examples")).unwrap();
+    let files = fs::read_dir(root().join("examples")).unwrap();
     let mut names: Vec<_> = files
         .map(|file| file.unwrap().file_name().into_string().unwrap())
         .filter_map(|file| file.strip_suffix(".rs").map(String::from))

@@ -5,8 +5,6 @@
 //! The quick half runs with all the other tests. The slow one builds every solution:
 //! `cargo test --test exercises -- --ignored --nocapture`
 
-mod common;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,10 +13,10 @@ use std::sync::{LazyLock, Mutex};
 use std::thread;
 use std::time::Instant;
 
-const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+use harness::root;
 
 /// The lessons whose exercises have checks: all but the last.
-static STAGES: LazyLock<Vec<String>> = LazyLock::new(common::stages);
+static STAGES: LazyLock<Vec<String>> = LazyLock::new(harness::stages);
 
 /// An exercise, as the lesson has it.
 struct Exercise {
@@ -29,7 +27,7 @@ struct Exercise {
 }
 
 fn read(path: impl AsRef<Path>) -> String {
-    let path = Path::new(ROOT).join(path);
+    let path = root().join(path);
     let text = fs::read_to_string(&path);
     let text = text.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     text.replace("\r\n", "\n")
@@ -165,7 +163,7 @@ fn every_exercise_has_a_check_and_every_check_an_exercise() {
 
 #[test]
 fn every_exercise_has_a_solution_that_says_why_and_every_solution_an_exercise() {
-    let files = fs::read_dir(Path::new(ROOT).join("lessons/solutions")).unwrap();
+    let files = fs::read_dir(root().join("lessons/solutions")).unwrap();
     let files = files.map(|file| file.unwrap().file_name().into_string().unwrap());
     let patches: BTreeSet<_> = files.collect();
     let expected: BTreeSet<_> = exercises()
@@ -224,7 +222,7 @@ fn every_solution_applies() {
     }
     for exercise in exercises() {
         let patch = exercise.patch();
-        let applied = git(ROOT).args(["apply", "--check", &patch]).output();
+        let applied = git(root()).args(["apply", "--check", &patch]).output();
         let applied = applied.unwrap();
         assert!(
             applied.status.success(),
@@ -237,7 +235,7 @@ fn every_solution_applies() {
 
 #[test]
 fn the_readers_own_programs_stay_out_of_the_way() {
-    if !git_is_here() || !Path::new(ROOT).join(".git").exists() {
+    if !git_is_here() || !root().join(".git").exists() {
         return;
     }
     for file in [
@@ -245,7 +243,7 @@ fn the_readers_own_programs_stay_out_of_the_way() {
         "my_server.py",
         "submissions/ana/server.py",
     ] {
-        let ignored = git(ROOT).args(["check-ignore", file]).output().unwrap();
+        let ignored = git(root()).args(["check-ignore", file]).output().unwrap();
         assert!(ignored.status.success(), "git does not ignore {file}");
     }
 }
@@ -289,7 +287,7 @@ fn the_tests_say_what_graders_are_told_that_they_say() {
     let page = read("lessons/README.md");
     let (_, table) = page.split_once("\n| the message |").unwrap();
     let (table, _) = table.split_once("\n\n").unwrap();
-    let harness: String = ["common/client", "common/server", &STAGES[3], &STAGES[4]]
+    let harness: String = ["harness/client", "harness/server", &STAGES[3], &STAGES[4]]
         .map(|file| read(format!("tests/{file}.rs")))
         .concat();
     let mut quoted = 0;
@@ -349,23 +347,31 @@ impl Copy {
     /// Makes it as shipped, and leaves alone what is so already.
     fn restore(&self) {
         const MANIFESTS: [&str; 2] = ["Cargo.toml", "Cargo.lock"];
-        mirror(Path::new(ROOT), &self.folder, &|name| {
+        mirror(root(), &self.folder, &|name| {
             let is_own = name.starts_with("my_") || name.starts_with(".git");
             is_own
                 || ["target", "lessons", "submissions"].contains(&name)
                 || MANIFESTS.contains(&name)
         });
-        for file in MANIFESTS {
-            let version = "name = \"socket-stages\"\nversion = \"";
+        // The version stands in the manifest once, and in the other file for each package.
+        for (file, before) in MANIFESTS
+            .into_iter()
+            .zip(["\n[workspace.package]", "\nname = \"socket-stages"])
+        {
             let text = read(file);
-            assert!(text.contains(version), "{file}: no {version}");
-            let text = text.replacen(version, &format!("{version}9"), 1);
-            fs::write(self.folder.join(file), text).unwrap();
+            let mut parts = text.split(before);
+            let mut changed = parts.next().unwrap().to_owned();
+            for part in parts {
+                assert!(part.contains("version = \""), "{file}: no version");
+                changed += before;
+                changed += &part.replacen("version = \"", "version = \"9", 1);
+            }
+            fs::write(self.folder.join(file), changed).unwrap();
         }
     }
 
     fn apply(&self, exercise: &Exercise) {
-        let patch = Path::new(ROOT).join(exercise.patch());
+        let patch = root().join(exercise.patch());
         let applied = git(&self.folder).arg("apply").arg(patch).output().unwrap();
         assert!(applied.status.success(), "{}", text(&applied));
         for file in exercise.changes() {
@@ -412,7 +418,7 @@ impl Drop for Copy {
         let mut cargo = Command::new(env!("CARGO"));
         cargo.args(["build", "--quiet", "--examples"]);
         // An error is one of the reader's own programs, or comes with the next build.
-        let _ = cargo.current_dir(ROOT).output();
+        let _ = cargo.current_dir(root()).output();
     }
 }
 
@@ -597,7 +603,7 @@ fn is_graded(program: &str, arguments: &[&str], block: &str) {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("submissions_{program}"));
     let _ = fs::remove_dir_all(&folder); // from the last time, if there was one
     // As the graders see it, from the folder of the repository.
-    let folder_name = folder.strip_prefix(ROOT).unwrap_or(&folder);
+    let folder_name = folder.strip_prefix(root()).unwrap_or(&folder);
     let folder_name = folder_name.to_str().unwrap().replace('\\', "/");
     for (name, program, command) in [
         (
@@ -633,7 +639,7 @@ fn is_graded(program: &str, arguments: &[&str], block: &str) {
     let graded = Command::new(program)
         .args(arguments)
         .arg(&script_file)
-        .current_dir(ROOT)
+        .current_dir(root())
         .env("STAGE_PATIENCE_SECS", "5")
         .output()
         .unwrap();

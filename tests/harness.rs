@@ -1,13 +1,11 @@
 //! The tests of the tests: `STAGE_CMD` takes any server in any language, says what is
 //! wrong with one that it cannot use, and nothing is left running.
 
-mod common;
-
 use std::net::TcpStream;
 use std::panic;
 use std::process::{Command, Output};
 
-use common::{Server, example};
+use harness::{Server, example, root};
 
 /// What the learner is told about a command that cannot be used.
 fn complaint(template: &str) -> String {
@@ -101,7 +99,7 @@ fn nothing_outlives_its_parent() {
     let address = server.address();
     drop(server);
     // The shell's child has been killed, and ends as soon as the system gets to it.
-    let deadline = std::time::Instant::now() + common::patience();
+    let deadline = std::time::Instant::now() + harness::patience();
     while TcpStream::connect(address).is_ok() {
         assert!(
             std::time::Instant::now() < deadline,
@@ -139,7 +137,7 @@ mod in_python {
         cargo
             .args(["test", "--quiet", "--test", stage, "--"])
             .args(tests)
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .current_dir(root())
             .env("STAGE_CMD", command)
             .env("RUST_TEST_THREADS", "8")
             .env("STAGE_PATIENCE_SECS", patience);

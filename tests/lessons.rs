@@ -1,17 +1,13 @@
 //! The lessons and the README cannot lie: what they quote stands in the files they
 //! name, what they show running is run, and what they point to is there.
 
-mod common;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 
-use common::transcript;
-
-const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+use harness::{root, transcript};
 
 /// A text for readers, and where it is.
 struct Page {
@@ -28,10 +24,10 @@ struct Block<'a> {
 }
 
 fn pages() -> Vec<Page> {
-    let lessons = fs::read_dir(Path::new(ROOT).join("lessons")).unwrap();
+    let lessons = fs::read_dir(root().join("lessons")).unwrap();
     let mut paths: Vec<_> = lessons.map(|file| file.unwrap().path()).collect();
     paths.retain(|path| path.extension().is_some_and(|ending| ending == "md"));
-    paths.push(Path::new(ROOT).join("README.md"));
+    paths.push(root().join("README.md"));
     paths.sort();
     paths
         .into_iter()
@@ -68,7 +64,7 @@ impl Page {
     }
 
     fn name(&self) -> String {
-        let path = self.path.strip_prefix(ROOT).unwrap();
+        let path = self.path.strip_prefix(root()).unwrap();
         path.to_string_lossy().replace('\\', "/")
     }
 
@@ -138,7 +134,7 @@ fn every_excerpt_stands_in_the_file_it_names() {
                 continue;
             };
             excerpts += 1;
-            let file = fs::read_to_string(Path::new(ROOT).join(path))
+            let file = fs::read_to_string(root().join(path))
                 .unwrap_or_else(|error| panic!("{}: {path}: {error}", place(page, &block)));
             if let Some(missing) = first_missing(&block.code, &file) {
                 panic!(
@@ -321,7 +317,7 @@ fn every_command_names_what_is_there() {
                     if ["my_", "NN_", "$"].iter().any(|own| name.starts_with(own)) {
                         continue;
                     }
-                    let file = Path::new(ROOT).join(folder).join(format!("{name}.rs"));
+                    let file = root().join(folder).join(format!("{name}.rs"));
                     assert!(file.exists(), "{}: no {folder}/{name}.rs", page.name());
                 }
             }
@@ -332,7 +328,7 @@ fn every_command_names_what_is_there() {
 #[test]
 fn one_number_leads_to_program_lesson_and_proof() {
     let names = |folder: &str, ending: &str| -> BTreeSet<String> {
-        let files = fs::read_dir(Path::new(ROOT).join(folder)).unwrap();
+        let files = fs::read_dir(root().join(folder)).unwrap();
         files
             .filter_map(|file| file.unwrap().file_name().into_string().ok())
             .filter(|name| name.starts_with(|c: char| c.is_ascii_digit()))
@@ -345,7 +341,7 @@ fn one_number_leads_to_program_lesson_and_proof() {
     assert!(names("examples", "_client.rs").is_subset(&servers));
     // And both indexes lead there.
     for index in ["README.md", "lessons/README.md"] {
-        let text = fs::read_to_string(Path::new(ROOT).join(index)).unwrap();
+        let text = fs::read_to_string(root().join(index)).unwrap();
         for stage in &servers {
             assert!(
                 text.contains(&format!("{stage}.md)")),

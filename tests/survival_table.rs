@@ -2,8 +2,6 @@
 //! stages survive it. Each of its cells is proven, in one way or the other, by a test; none
 //! is typed by hand. To write it anew: `cargo test --test survival_table -- --ignored`
 
-mod common;
-
 use std::collections::VecDeque;
 use std::fmt::Write;
 use std::panic;
@@ -13,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 use std::{fs, io};
 
-use common::{Client, Server, applies_to_ours_only, contract, lazy, limits, patience, survival};
+use harness::{Client, Server, applies_to_ours_only, contract, lazy, limits, patience, survival};
 
 /// Something that can happen to a server, and what proves, of a stage, that it survives or
 /// that it falls. A proof that does not hold panics.
@@ -358,7 +356,7 @@ fn never_falls(_: &Stage) {
 
 #[cfg(unix)]
 fn everybody_is_told(stage: &Stage) {
-    common::shutdown::everybody_is_told(&stage.name);
+    harness::shutdown::everybody_is_told(&stage.name);
 }
 
 #[cfg(not(unix))]
@@ -511,11 +509,11 @@ fn stages() -> Vec<Stage> {
         number: name[..2].parse().unwrap(),
         name,
     };
-    common::stages().into_iter().map(named).collect()
+    harness::stages().into_iter().map(named).collect()
 }
 
 fn path() -> PathBuf {
-    concat!(env!("CARGO_MANIFEST_DIR"), "/lessons/README.md").into()
+    harness::root().join("lessons/README.md")
 }
 
 /// The page before the table, the table, and the page after it.
@@ -554,7 +552,7 @@ fn for_each_cell<T: Send>(
 }
 
 fn holds(proof: fn(&Stage), stage: &Stage) -> Result<(), String> {
-    panic::catch_unwind(|| proof(stage)).map_err(common::wrong::text_of)
+    panic::catch_unwind(|| proof(stage)).map_err(harness::wrong::text_of)
 }
 
 #[test]

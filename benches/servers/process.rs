@@ -58,7 +58,7 @@ impl Running {
         let mut command = match kind {
             Kind::Stage(name) => {
                 let build = escargot::CargoBuild::new()
-                    .manifest_path(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"))
+                    .manifest_path(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"))
                     .example(format!("{name}_server"))
                     .release()
                     .run()?;

@@ -8,8 +8,11 @@ use std::io::BufWriter;
 use std::path::Path;
 use std::rc::Rc;
 
-use eframe::egui::epaint::{ImageDelta, Mesh, Primitive, Vertex};
-use eframe::egui::{self, Color32, ColorImage, ImageData, Rect, TextureId, TexturesDelta, pos2};
+use socket_stages_window::eframe::egui::epaint::{ImageDelta, Mesh, Primitive, Vertex};
+use socket_stages_window::eframe::egui::{
+    self, Color32, ColorImage, ImageData, Rect, TextureId, TexturesDelta, pos2,
+};
+use socket_stages_window::{egui_kittest, png};
 
 /// The letters and other textures that the window has given to its graphics card.
 #[derive(Clone, Default)]

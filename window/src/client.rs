@@ -6,7 +6,6 @@ use super::{
     Colours, Conversation, Kind, beginning, field, is_said_aloud, message, one_line_at_a_time,
     pressed,
 };
-use crate::cli;
 
 /// What the client's window shows.
 #[derive(Debug, Default)]
@@ -319,10 +318,6 @@ impl Shown {
         let send = message(ui, "Say", &mut self.typed, focus.is_some());
         match self.state {
             _ if !send => None,
-            State::In(_) if cli::is_goodbye(&self.typed) => {
-                self.typed.clear();
-                Some(Wish::Leave)
-            }
             State::In(_) => Some(Wish::Say(self.typed.clone())),
             _ => {
                 self.notice = Some("not in the room: what you typed is kept".into());

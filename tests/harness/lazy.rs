@@ -1,5 +1,5 @@
 //! A client that never reads, and what becomes of a room with it. From stage 05 on it harms
-//! nobody: each stage runs what it promises by one line, `common::lazy::lazy!();`.
+//! nobody: each stage runs what it promises by one line, `harness::lazy!();`.
 
 use std::io::{self, Write};
 use std::net::TcpStream;
@@ -11,16 +11,16 @@ use std::time::{Duration, Instant};
 use super::{Client, Server, has_words, patience};
 
 /// Makes a test of each promise, for the stage in `STAGE`.
+#[macro_export]
 macro_rules! lazy {
     () => {
-        $crate::common::promises! { lazy:
+        $crate::promises! { lazy:
             who_does_not_read_harms_nobody_else
             many_who_do_not_read_are_put_out_at_once
             who_half_closes_gets_what_is_due
         }
     };
 }
-pub(crate) use lazy;
 
 /// What is the matter when the others hear nothing any more.
 const SOMEBODY_WAITS: &str = "whoever writes to a client that does not read has to wait, and with \

@@ -1,14 +1,15 @@
 //! What every chat server from stage 04 on must do, however it waits. It is written
-//! once, here; each stage runs it by one line: `common::contract!();`
+//! once, here; each stage runs it by one line: `harness::contract!();`
 
 use std::time::{Duration, Instant};
 
 use super::{Client, Server, everybody_speaks_at_once, has_words, patience};
 
 /// Makes a test of each promise, for the stage in `STAGE`.
+#[macro_export]
 macro_rules! contract {
     () => {
-        $crate::common::promises! { contract:
+        $crate::promises! { contract:
             joining_is_announced_to_the_others
             a_line_reaches_everybody_else_with_its_speakers_name
             nobody_hears_their_own_line
@@ -34,7 +35,6 @@ macro_rules! contract {
         }
     };
 }
-pub(crate) use contract;
 
 pub fn joining_is_announced_to_the_others(stage: &str) {
     let server = Server::start(stage);

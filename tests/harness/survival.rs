@@ -9,16 +9,16 @@ use super::{Server, applies_to_ours_only, example};
 
 /// Makes a test, for the stage in `STAGE`, of what every server from stage 05 on survives,
 /// and of more that this one does.
+#[macro_export]
 macro_rules! survival {
     ($($more:ident)*) => {
-        $crate::common::promises! { survival:
+        $crate::promises! { survival:
             a_panic_lets_its_client_go_and_nobody_else
             without_file_descriptors_it_neither_ends_nor_spins
             $($more)*
         }
     };
 }
-pub(crate) use survival;
 
 /// How to see that a client is served: it says the text, and then?
 pub type IsServed = fn(&Server, &mut super::Client, &str);

@@ -1,5 +1,5 @@
 //! What a server does about hostile clients, from stage 07 on: each stage runs these by
-//! one line, `common::limits::limits!();`. Limits differ from server to server, so what
+//! one line, `harness::limits!();`. Limits differ from server to server, so what
 //! is sent here goes beyond any that is sane; tests that need a certain limit give it to
 //! our own server.
 
@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 use super::{Client, Server, has_words, patience, pause};
 
 /// Makes a test of each promise, for the stage in `STAGE`.
+#[macro_export]
 macro_rules! limits {
     () => {
-        $crate::common::promises! { limits:
+        $crate::promises! { limits:
             an_endless_line_is_refused
             an_endless_name_is_refused
             an_endless_line_takes_no_memory
@@ -33,7 +34,6 @@ macro_rules! limits {
         }
     };
 }
-pub(crate) use limits;
 
 /// Somebody who will go beyond a limit, and is in the room.
 #[track_caller]

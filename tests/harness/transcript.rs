@@ -27,7 +27,7 @@ use std::collections::BTreeMap;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use super::{Program, free_port, patience};
+use super::{Program, free_port, patience, root};
 
 /// The first line of a program may have to wait until the program has been built.
 const BUILD: Duration = Duration::from_secs(120);
@@ -165,7 +165,7 @@ fn shell(command: &str, port: &str) -> Command {
         shell
     };
     shell
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .current_dir(root())
         .env("STAGE_PORT", port)
         .env("CARGO_TERM_QUIET", "true")
         .env_remove("STAGE_CMD")

@@ -44,9 +44,10 @@ pub struct Refusal {
 }
 
 /// Runs tests against wrong servers: `server by test: "words of the complaint";`
+#[macro_export]
 macro_rules! refused {
     ($($server:ident by $test:ident: $($words:literal),+;)+) => {
-        $crate::common::wrong::all_are_refused(&[$($crate::common::wrong::Refusal {
+        $crate::wrong::all_are_refused(&[$($crate::wrong::Refusal {
             name: stringify!($server),
             server: $server,
             test: $test,
@@ -54,7 +55,6 @@ macro_rules! refused {
         }),+])
     };
 }
-pub(crate) use refused;
 
 /// Runs each test against its wrong server, all at the same time, since most of them
 /// wait for what will never come. Every one has to fail, and to say why.

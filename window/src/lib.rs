@@ -6,6 +6,8 @@
 //! program around it, `examples/10_window_client.rs`, fulfils the wishes; a test can do
 //! without window and network.
 
+#![warn(missing_docs)]
+
 pub mod client;
 mod conversation;
 pub mod server;
@@ -14,6 +16,12 @@ use std::borrow::Cow;
 
 use anyhow::anyhow;
 use eframe::egui;
+
+// What a program with a window needs of the toolkit, and what its tests do: the versions are
+// told once, in this package.
+pub use eframe;
+#[cfg(feature = "testing")]
+pub use {egui_kittest, egui_system_font_provider, png};
 
 pub use conversation::{Conversation, Kind, MOST_BYTES, MOST_LINES};
 

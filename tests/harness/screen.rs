@@ -7,13 +7,14 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use eframe::egui::accesskit::Role;
-use eframe::egui::{
+use socket_stages_window as window;
+use socket_stages_window::eframe::egui::accesskit::Role;
+use socket_stages_window::eframe::egui::{
     self, Event, Key, Modifiers, Theme, ViewportCommand, ViewportEvent, ViewportId,
 };
-use egui_kittest::Harness;
-use egui_kittest::kittest::{AccessKitNode, NodeT, Queryable};
-use socket_stages::window;
+use socket_stages_window::egui_kittest::Harness;
+use socket_stages_window::egui_kittest::kittest::{AccessKitNode, NodeT, Queryable};
+use window::{eframe, egui_kittest};
 
 use super::patience;
 use super::picture::{Picture, Textures};

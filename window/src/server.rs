@@ -8,7 +8,9 @@ use eframe::egui::{self, Button, Key, Sense, TextStyle, WidgetInfo, vec2};
 use super::{
     Colours, Conversation, Kind, field, is_said_aloud, message, one_line_at_a_time, pressed,
 };
-use crate::room::Id;
+
+/// Which connection: the number that it has in the room.
+pub type Id = u64;
 
 /// What the server's window shows.
 #[derive(Debug, Default)]

@@ -16,28 +16,22 @@
 //! deadline is reached only by what fails. That something does *not* arrive is
 //! shown by what arrives next.
 
-#![allow(
-    dead_code,
-    unused_imports,
-    unused_macros,
-    reason = "each test file uses another part of the harness"
-)]
-
 use std::cell::Cell;
 use std::env;
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 /// Makes a test, for the stage in `STAGE`, of each of these promises in a module of the
 /// harness.
+#[macro_export]
 macro_rules! promises {
     ($module:ident: $($promise:ident)+) => {
         mod $module {
-            $(#[test] pub fn $promise() { $crate::common::$module::$promise(super::STAGE); })+
+            $(#[test] pub fn $promise() { $crate::$module::$promise(super::STAGE); })+
         }
     };
 }
-pub(crate) use promises;
 
 mod client;
 pub mod contract;
@@ -73,10 +67,15 @@ thread_local! {
     );
 }
 
+/// The folder of the kit, where `cargo` is called; the tests are a package in it.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
 /// The names of the stages, by their servers: all but the last, which needs a feature, and
 /// serves as stage 07 does.
 pub fn stages() -> Vec<String> {
-    let files = fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/examples")).unwrap();
+    let files = fs::read_dir(root().join("examples")).unwrap();
     let names = files.filter_map(|file| file.unwrap().file_name().into_string().ok());
     let mut stages: Vec<_> = names
         .filter_map(|name| name.strip_suffix("_server.rs").map(String::from))

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use process_wrap::std::{ChildWrapper, CommandWrap};
 
+use super::root;
+
 /// The command of one of our examples, newly built if its source has changed:
 /// `cargo test --test 03_broadcast` alone builds no examples.
 pub fn example(name: &str) -> Command {
@@ -18,7 +20,7 @@ pub fn example(name: &str) -> Command {
     let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
     if !built.contains_key(name) {
         let mut build = escargot::CargoBuild::new()
-            .manifest_path(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"))
+            .manifest_path(root().join("Cargo.toml"))
             .example(name)
             .current_release();
         if name.starts_with("10_") {
@@ -39,7 +41,7 @@ pub fn example(name: &str) -> Command {
 fn complaint(name: &str) -> String {
     let built = Command::new(env!("CARGO"))
         .args(["build", "--quiet", "--example", name])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .current_dir(root())
         .output();
     match built {
         Ok(output) => String::from_utf8_lossy(&output.stderr).into(),

@@ -3,6 +3,7 @@
 use std::env;
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 use std::thread;
@@ -13,7 +14,7 @@ use socket2::{Domain, Socket, Type};
 use super::client::Client;
 use super::program::{Output, Program, example};
 use super::story::{Story, shortened};
-use super::{patience, wrong};
+use super::{patience, root, wrong};
 
 /// How long a program may take until it listens; only a failing one takes it.
 fn patience_at_start() -> Duration {
@@ -544,8 +545,14 @@ pub fn start_command(template: &str, port: u16) -> Result<Command, String> {
     let mut words = words
         .iter()
         .map(|word| word.replace("{port}", &port.to_string()));
-    let mut command = Command::new(words.next().unwrap_or_default());
-    command.args(words);
+    let mut program = PathBuf::from(words.next().unwrap_or_default());
+    // Paths start where `cargo` is called, and not in the folder of the tests. (Which of
+    // them `current_dir` means for the program itself, differs from system to system.)
+    if program.components().count() > 1 {
+        program = root().join(program);
+    }
+    let mut command = Command::new(program);
+    command.args(words).current_dir(root());
     Ok(command)
 }
 

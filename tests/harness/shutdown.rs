@@ -1,5 +1,5 @@
 //! An orderly end, which every server from stage 06 on must have: each stage runs these by
-//! one line, `common::shutdown::shutdown!();`. Not on Windows, which has no SIGINT that one
+//! one line, `harness::shutdown!();`. Not on Windows, which has no SIGINT that one
 //! program could send to another.
 
 use std::io::{BufRead, BufReader, Write};
@@ -10,9 +10,10 @@ use super::lazy::joins_and_reads_little;
 use super::{Server, has_words, patience};
 
 /// Makes a test of each promise, for the stage in `STAGE`.
+#[macro_export]
 macro_rules! shutdown {
     () => {
-        $crate::common::promises! { shutdown:
+        $crate::promises! { shutdown:
             everybody_is_told
             nothing_that_the_room_accepted_is_lost
             nobody_can_hold_the_server_up
@@ -24,7 +25,6 @@ macro_rules! shutdown {
         }
     };
 }
-pub(crate) use shutdown;
 
 pub fn everybody_is_told(stage: &str) {
     let server = Server::start(stage);
