@@ -23,7 +23,7 @@ fn model(longest: usize, bytes: &[u8]) -> Vec<Result<String, TooLong>> {
         let line = line.strip_suffix(b"\n").unwrap_or(line);
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         if line.len() > longest {
-            all.push(Err(TooLong));
+            all.push(Err(TooLong(longest)));
             break;
         }
         let text = String::from_utf8_lossy(line);

@@ -65,7 +65,7 @@ proptest! {
             };
 
             // Who gets what.
-            let mut receivers: Vec<_> = room.deliveries(id, &outcome).collect();
+            let mut receivers: Vec<_> = room.deliveries(&outcome).collect();
             receivers.sort_unstable();
             let mut expected: Vec<_> = outcome.to_self.iter().map(|line| (id, line)).collect();
             for line in outcome.to_others.iter() {

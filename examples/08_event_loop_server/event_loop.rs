@@ -330,10 +330,11 @@ impl EventLoop {
         for client in self.clients.values_mut() {
             client.deadline = deadline;
         }
+        self.write();
         while !self.clients.is_empty() && self.now < deadline {
-            self.write();
             self.wait()?;
             self.read();
+            self.write();
         }
         Ok(())
     }

@@ -393,7 +393,7 @@ pub fn who_is_put_out_is_told_in_order_and_the_log_once(stage: &str) {
     let left = server.shows(&format!("{address} left"));
     assert_eq!(
         left,
-        format!("{address} left: nobody says more than 100 lines a second")
+        format!("{address} left: rate limit: 100 lines per second")
     );
     let mut beto = server.client("beto");
     beto.says("beto");
