@@ -9,6 +9,7 @@ mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::{LazyLock, Mutex};
@@ -96,6 +97,38 @@ impl Exercise {
         self.changes().iter().any(|file| file.starts_with("src/"))
     }
 
+    /// The solution as the lesson shows it, folded away: the reason, and the changes.
+    fn shown_solution(&self) -> String {
+        let patch = read(self.patch());
+        let (why, changes) = patch.split_once("\n\ndiff --git ").expect("a patch");
+        let changes = changes.lines().skip(1);
+        let changes: Vec<_> = changes.filter(|line| !line.starts_with("diff ")).collect();
+        let (name, changes) = (self.name(), changes.join("\n"));
+        let text = format!(
+            "{FOLDED_SOLUTION}\n\n{}\n\n```diff\n{changes}\n```\n\n\
+             [As a patch](solutions/{name}.patch)\n\n</details>",
+            why.trim()
+        );
+        // It belongs to an item of a list, so it is indented.
+        let lines = text.lines().map(|line| format!("   {line}"));
+        let lines: Vec<_> = lines.map(|line| line.trim_end().to_owned()).collect();
+        lines.join("\n")
+    }
+
+    /// Where the lesson shows the solution, or only has a link to it.
+    fn place_of_the_solution(&self, lesson: &str) -> Range<usize> {
+        let link = format!("](solutions/{}.patch)", self.name());
+        let at = lesson.find(&link).expect(&link);
+        let line = lesson[..at].rfind('\n').unwrap() + 1;
+        if lesson[line..].starts_with("   [Solution]") {
+            return line..at + link.len();
+        }
+        let end = "</details>";
+        let folded = FOLDED_SOLUTION.replace('\n', "\n   ");
+        let begin = lesson[..at].rfind(&folded).expect("a folded solution") - 3;
+        begin..at + lesson[at..].find(end).unwrap() + end.len()
+    }
+
     /// The text of each hint, folded away in the lesson.
     fn hints(&self) -> Vec<&str> {
         const HINTS: [&str; 3] = [
@@ -103,7 +136,8 @@ impl Exercise {
             "Hint 2: the plan",
             "Hint 3: the line that matters",
         ];
-        let folded: Vec<_> = folded(&self.text).collect();
+        let hints = |(summary, _): &(&str, &str)| *summary != "Solution";
+        let folded: Vec<_> = folded(&self.text).filter(hints).collect();
         let summaries: Vec<_> = folded.iter().map(|(summary, _)| *summary).collect();
         assert_eq!(summaries, HINTS, "{}: the hints", self.name());
         folded.into_iter().map(|(_, hint)| hint).collect()
@@ -192,6 +226,44 @@ fn every_exercise_has_a_solution_that_says_why_and_every_solution_an_exercise() 
                 "{name} changes {file}"
             );
         }
+    }
+}
+
+/// How a folded solution begins in a lesson.
+const FOLDED_SOLUTION: &str = "<details>\n<summary>Solution</summary>";
+
+/// The lesson, with each solution as its patch has it now.
+fn with_solutions(stage: &str) -> String {
+    let mut lesson = lesson(stage);
+    for exercise in exercises().iter().filter(|one| one.stage == stage) {
+        let place = exercise.place_of_the_solution(&lesson);
+        lesson.replace_range(place, &exercise.shown_solution());
+    }
+    lesson
+}
+
+#[test]
+fn every_folded_solution_is_its_patch() {
+    for stage in STAGES.iter() {
+        let lesson = lesson(stage);
+        // A lesson folds all of its solutions, or has a link to each.
+        if lesson.contains("<summary>Solution</summary>") {
+            assert!(
+                lesson == with_solutions(stage),
+                "lessons/{stage}.md shows another solution than lessons/solutions. To write them \
+                 anew: cargo test --test exercises write_the_solutions -- --ignored"
+            );
+        }
+    }
+}
+
+#[test]
+#[ignore = "writes the solutions into the lessons anew"]
+fn write_the_solutions_into_the_lessons() {
+    let _turn = TURN.lock(); // the other slow tests read the lessons
+    for stage in STAGES.iter() {
+        let lesson = with_solutions(stage);
+        fs::write(Path::new(ROOT).join(format!("lessons/{stage}.md")), lesson).unwrap();
     }
 }
 
