@@ -358,9 +358,9 @@ fn the_teachers_notes_name_what_is_behind_each_wrong_answer() {
 /// What the table for graders quotes is what the tests say.
 #[test]
 fn the_tests_say_what_graders_are_told_that_they_say() {
-    let page = read("lessons/README.md");
-    let (_, table) = page.split_once("\n| the message |").unwrap();
-    let (table, _) = table.split_once("\n\n").unwrap();
+    let table = read("lessons/TEACHING.md");
+    let (_, table) = table.split_once("\n| the message |").unwrap();
+    let table = table.split("\n\n").next().unwrap();
     let harness: String = ["common/client", "common/server", &STAGES[3], &STAGES[4]]
         .map(|file| read(format!("tests/{file}.rs")))
         .concat();
@@ -645,16 +645,16 @@ fn the_readers_own_program_is_tested_as_the_index_says() {
     assert!(text(&tested).contains("does not apply to STAGE_CMD"));
 }
 
-/// The block of code that the index gives to graders for this shell.
+/// The block of code that the page for teachers gives for this shell.
 fn grading_loop(shell: &str) -> String {
-    let page = read("lessons/README.md");
-    let (_, page) = page.split_once("\n### A folder of submissions\n").unwrap();
+    let page = read("lessons/TEACHING.md");
+    let (_, page) = page.split_once("\n## A folder of submissions\n").unwrap();
     let (_, block) = page.split_once(&format!("\n```{shell}\n")).unwrap();
     let (block, _) = block.split_once("\n```\n").unwrap();
     format!("{block}\n")
 }
 
-/// Hands in some submissions, grades them as the index says, and looks at the table.
+/// Hands in some submissions, grades them as the page for teachers says, and looks at the table.
 fn is_graded(program: &str, arguments: &[&str], block: &str) {
     // What `python3` finds first may be a script that looks for the real one.
     let Some(python) = ["python3", "python"].into_iter().find_map(|python| {
