@@ -45,7 +45,7 @@ fn main() -> Result<(), cli::Failure> {
         };
         match session.start() {
             Ok(_thread) => {} // nothing joins it
-            // There is no thread, and the connection was dropped with the closure.
+            // There is no thread, and dropping the closure has closed the connection.
             Err(error) => cli::log!("{address} turned away: {error}"),
         }
     }
@@ -83,7 +83,7 @@ impl Session {
 
     /// Serves the client until it leaves.
     fn run(&self) -> io::Result<()> {
-        // Each line leaves at once, without waiting for acknowledgements (lesson 03).
+        // Send each line at once, without waiting for acknowledgements (lesson 03).
         self.stream.set_nodelay(true)?;
         self.stay()
     }
@@ -161,10 +161,10 @@ impl Chat {
     fn send(&mut self, outcome: Outcome) {
         for (id, line) in self.room.deliveries(&outcome) {
             if let Some(client) = self.clients.get(&id) {
-                // FAULT, kept: this waits for a client that does not read, and with the lock
-                // held all the others wait as well.
-                // An error is ignored: that client's own thread reads the end of its
-                // connection, and leaves.
+                // FAULT, kept: this waits for a client that does not read. It holds the
+                // lock, so all the other clients wait as well.
+                // An error here needs no answer: that client's own thread reads the end of
+                // its connection, and leaves.
                 let _ = (&*client.stream).write_all(line.as_bytes());
             }
         }

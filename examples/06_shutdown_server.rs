@@ -63,7 +63,7 @@ fn main() -> Result<(), cli::Failure> {
         let stream = Arc::downgrade(&session.stream);
         match session.start() {
             Ok(thread) => running.push(Running { thread, stream }),
-            // There is no thread, and the connection was dropped with the closure.
+            // There is no thread, and dropping the closure has closed the connection.
             Err(error) => cli::log!("{address} turned away: {error}"),
         }
     }
@@ -141,7 +141,7 @@ impl Session {
 
     /// Serves the client with two threads, until it leaves and the writer has ended.
     fn run(&self) -> io::Result<()> {
-        // Each line leaves at once, without waiting for acknowledgements (lesson 03).
+        // Send each line at once, without waiting for acknowledgements (lesson 03).
         self.stream.set_nodelay(true)?;
         let (outbox, lines) = mpsc::sync_channel(OUTBOX);
         thread::scope(|scope| {

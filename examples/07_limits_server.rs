@@ -74,7 +74,7 @@ fn main() -> Result<(), cli::Failure> {
         let stream = Arc::downgrade(&session.stream);
         match session.start() {
             Ok(thread) => running.push(Running { thread, stream }),
-            // There is no thread, and the connection was dropped with the closure.
+            // There is no thread, and dropping the closure has closed the connection.
             Err(error) => cli::log!("{address} turned away: {error}"),
         }
     }
@@ -153,7 +153,7 @@ impl Session {
 
     /// Serves the client with two threads, until it leaves and the writer has ended.
     fn run(&self) -> io::Result<()> {
-        // Each line leaves at once, without waiting for acknowledgements (lesson 03).
+        // Send each line at once, without waiting for acknowledgements (lesson 03).
         self.stream.set_nodelay(true)?;
         let (outbox, lines) = outbox::bounded(self.limits.max_backlog);
         let (writing, written) = mpsc::channel();

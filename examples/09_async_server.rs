@@ -129,7 +129,7 @@ impl Session {
     /// Serves the client: reads and writes at the same time, in one task, until the client
     /// leaves and all that is due to it is written.
     async fn run(&self, mut stream: TcpStream) -> io::Result<()> {
-        // Each line leaves at once, without waiting for acknowledgements (lesson 03).
+        // Send each line at once, without waiting for acknowledgements (lesson 03).
         stream.set_nodelay(true)?;
         let (reading, writing) = stream.split();
         let Some(client) = lock(&self.chat).arrive(self.id) else {
@@ -234,20 +234,22 @@ impl Session {
     /// and all that is due to it is written.
     async fn write_lines(&self, mut stream: WriteHalf<'_>, news: &Notify) -> io::Result<()> {
         loop {
-            // The backlog keeps what is due until the connection takes it.
-            stream.writable().await?;
             let due = lock(&self.chat).backlog.due(self.id);
-            if !due.is_empty() {
-                match stream.try_write(&due) {
-                    Ok(count) => lock(&self.chat).backlog.taken(self.id, count),
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                    Err(error) => return Err(error),
+            if due.is_empty() {
+                if !lock(&self.chat).clients.contains_key(&self.id) {
+                    break;
                 }
-            } else if lock(&self.chat).clients.contains_key(&self.id) {
                 news.notified().await;
                 task::yield_now().await; // let the clients that speak go on: more lines gather
-            } else {
-                break;
+                continue;
+            }
+            match stream.try_write(&due) {
+                Ok(count) => lock(&self.chat).backlog.taken(self.id, count),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    drop(due); // the backlog keeps it until the connection takes more
+                    stream.writable().await?;
+                }
+                Err(error) => return Err(error),
             }
         }
         if lock(&self.chat).closing {

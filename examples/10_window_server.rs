@@ -464,7 +464,7 @@ fn serve(
     chat: &Arc<Mutex<Chat>>,
     limits: Limits,
 ) -> io::Result<()> {
-    // Each line leaves at once, without waiting for acknowledgements (lesson 03).
+    // Send each line at once, without waiting for acknowledgements (lesson 03).
     me.set_nodelay(true)?;
     let (outbox, lines) = mpsc::sync_channel(OUTBOX);
     let (writing, written) = mpsc::channel::<()>();

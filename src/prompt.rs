@@ -1,11 +1,11 @@
-//! A prompt at which somebody types while lines arrive.
+//! A prompt at which the user types while lines arrive.
 
 use std::io::{self, IsTerminal, Write};
 
-/// The `> ` in front of the line being typed.
+/// The `> ` in front of the line that the user types.
 ///
-/// It is there for people only: when the standard input or output is a pipe or a
-/// file, nothing but the lines themselves is printed.
+/// Only people see it. If the standard input or output is a pipe or a file, only the lines
+/// themselves are printed.
 #[derive(Debug, Clone, Copy)]
 pub struct Prompt {
     visible: bool,
@@ -19,27 +19,28 @@ impl Prompt {
         }
     }
 
-    /// Asks for the next line.
+    /// Shows the prompt for the next line.
     pub fn show(self) {
-        // An error means that nobody is looking any more; there is nobody to tell.
+        // An error means that the output is closed, so there is nowhere to report it.
         let _ = self.write_prompt(&mut io::stdout().lock());
     }
 
-    /// Asks for something in particular, such as a name.
+    /// Shows the prompt, and before it what to type, such as a name.
     pub fn ask(self, what: &str) {
         // As in `show`.
         let _ = self.write_question(&mut io::stdout().lock(), what);
     }
 
-    /// Prints a line that has arrived above the one being typed, which stays as it is,
-    /// letters, cursor and all, where the terminal can move its cursor and both lines
-    /// fit in a row. Elsewhere the prompt is shown again below; what was typed counts.
+    /// Prints a line that has arrived, above the line that the user is typing. That one
+    /// stays as it is, with its letters and its cursor, if the terminal can move the cursor
+    /// and each of the two lines fits in a row. Otherwise a new prompt is shown below the new line.
+    /// The letters typed before are no longer beside it, but they still count.
     pub fn print(self, line: &str) {
         // As in `show`.
         let _ = self.write_line(&mut io::stdout().lock(), line, columns());
     }
 
-    /// Prints the last line of all, in place of a prompt that nobody will answer.
+    /// Prints the program's last line, in the place of the prompt.
     pub fn close(self, line: &str) {
         // As in `show`.
         let _ = self.write_close(&mut io::stdout().lock(), line, columns());
@@ -60,7 +61,8 @@ impl Prompt {
     }
 
     fn write_line(self, out: &mut impl Write, line: &str, columns: usize) -> io::Result<()> {
-        // Letters of other scripts may take two columns; a tab, who knows how many.
+        // Letters of other scripts may take two columns. How many a tab or another
+        // control character takes, we cannot know.
         let width: usize = line.chars().map(|c| if c.is_ascii() { 1 } else { 2 }).sum();
         let columns = if line.contains(char::is_control) {
             0
@@ -70,13 +72,13 @@ impl Prompt {
         if !self.visible {
             writeln!(out, "{line}")?;
         } else if width < columns {
-            // We cannot know what has been typed: the terminal keeps it until Enter.
-            // But the terminal can push that row down. ECMA-48: VT and CUU make room
-            // below, in case this is the last row; DECSC, CR, IL open a row above;
-            // DECRC, CUD go back to the letter where the cursor was.
+            // We cannot know what the user has typed: the terminal keeps it until Enter.
+            // But the terminal can push that row down. VT and CUU make room below it, in
+            // case it is the last row. DECSC, CR and IL open a row above it. DECRC and CUD
+            // go back to where the cursor was. (ECMA-48; DECSC and DECRC are from the VT100.)
             write!(out, "\x0b\x1b[A\x1b7\r\x1b[L{line}\x1b8\x1b[B")?;
         } else {
-            // The row of the prompt is left behind, and a new one begun. What was
+            // Leave the row of the prompt behind, and begin a new one. What the user has
             // typed still counts.
             write!(out, "\n{line}\n> ")?;
         }
@@ -100,7 +102,7 @@ impl Default for Prompt {
     }
 }
 
-/// How wide the terminal is; 0 when it may not know how to move its cursor.
+/// The width of the terminal; 0 if the terminal may be unable to move its cursor.
 fn columns() -> usize {
     match std::env::var_os("TERM") {
         None => 0, // an older Windows console
@@ -142,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn so_it_does_on_the_last_row() {
+    fn a_line_arrives_above_the_last_row_too() {
         let mut terminal = terminal("1\n2\n3\n4\n> ho");
         print(&mut terminal, "beto: buenas");
         print(&mut terminal, "carla: 漢字");

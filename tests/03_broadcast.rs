@@ -345,7 +345,7 @@ fn the_wording_is_address_says_text() {
     assert_eq!(line, format!("{} says: hola", ana.address()));
 }
 
-/// Why the documents' server freezes, without freezing: a lock that is held is not
+/// Why the server that is often taught freezes, shown without freezing: a lock that is held is not
 /// free for anybody, not even for the thread that holds it.
 #[test]
 fn a_thread_waits_for_a_lock_that_it_holds_itself() {
@@ -380,6 +380,62 @@ fn still_broken_nobody_has_a_name() {
     beto.hears("says: ana");
     let line = beto.hears("hola");
     assert!(!line.contains("ana"), "{line:?}");
+}
+
+#[cfg(unix)]
+#[test]
+fn still_broken_a_thread_that_panics_leaves_its_client_on_the_list() {
+    if !common::applies_to_ours_only() {
+        return;
+    }
+    // The server prints into a named pipe. Once its first line has been read, the pipe has no
+    // reader, as in `server | head -1`. It gets one again when the operator types a line.
+    const SCRIPT: &str = r#"
+        rm -f "$NAMED_PIPE"
+        mkfifo "$NAMED_PIPE"
+        exec 3<&0
+        {
+            head -n 1 <"$NAMED_PIPE"
+            echo the output has no reader
+            read line <&3
+            exec <"$NAMED_PIPE"
+            rm "$NAMED_PIPE"
+            echo the output has a reader
+            cat
+        } &
+        exec "$0" "$@" >"$NAMED_PIPE"
+    "#;
+    let id = std::process::id();
+    let pipe = format!("{}/{id}.pipe", env!("CARGO_TARGET_TMPDIR"));
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", SCRIPT]).env("NAMED_PIPE", pipe);
+    command.arg(common::example("03_broadcast_server").get_program());
+    let server = Server::example(STAGE, command);
+    server.shows("the output has no reader");
+
+    // Ana is on the list when her thread prints that she has connected, and panics.
+    let mut ana = server.client("ana");
+    server.shows("failed printing to stdout");
+    // Where the system tells, wait until her thread has ended: then only `main` is left.
+    let deadline = Instant::now() + patience();
+    while server.threads().is_some_and(|threads| threads > 1) && Instant::now() < deadline {
+        thread::park_timeout(Duration::from_millis(5));
+    }
+
+    server.types("");
+    server.shows("the output has a reader");
+    let [mut beto, mut carla] = server.room(["beto", "carla"]);
+    ana.says("I am here too");
+    ana.half_closes();
+    for round in 10..15 {
+        // No thread has read ana's line, or the end of her stream.
+        beto.says(&format!("hola {round}"));
+        carla.hears(&format!("hola {round}"));
+        // She is still on the list, and her connection is open.
+        if !ana.hears_within(&format!("hola {round}"), patience()) {
+            server.fail("Ana should still hear beto.");
+        }
+    }
 }
 
 /// The checks of the exercises in `lessons/03_broadcast.md`, *Change it*: each fails until
@@ -601,7 +657,7 @@ fn wrong_servers_are_refused() {
         }
     }
 
-    /// Relays what each `read` returns, as the documents' server does.
+    /// Relays what each `read` returns, as the server that is often taught does.
     fn relay_packets(me: Me, clients: &Clients) -> io::Result<()> {
         let mut buffer = [0; 1024];
         loop {
@@ -761,7 +817,7 @@ fn wrong_servers_are_refused() {
         });
     }
 
-    /// The documents' fault, in Rust: it compiles.
+    /// The fault of the server that is often taught, in Rust: it compiles.
     fn freezes_when_a_client_vanishes(hosted: Hosted) {
         let clients = Clients::default();
         while let Ok((stream, _)) = hosted.listener.accept() {

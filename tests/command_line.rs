@@ -137,7 +137,7 @@ fn a_host_with_a_port_in_it() {
         fails_with(
             &name,
             &["--host", "127.0.0.1:4000"],
-            "the port is given apart from the host: --host 127.0.0.1 --port 4000",
+            "give the host and the port separately: --host 127.0.0.1 --port 4000",
         );
     }
 }
@@ -149,8 +149,8 @@ fn an_address_of_another_machine() {
         fails_with(
             &name,
             &["--host", "192.0.2.1"],
-            "192.0.2.1 is not an address of this machine: give one of its own with \
-             --host, or 0.0.0.0 for all of them",
+            "192.0.2.1 is not an address of this machine: give one that is with --host, \
+             or 0.0.0.0 for all of them",
         );
     }
 }
@@ -164,7 +164,7 @@ fn no_server_there() {
             &["--port", &port.to_string()],
             &format!(
                 "no server listens on port {port} of 127.0.0.1: start one in another \
-                 terminal first, or tell with --host and --port where it is"
+                 terminal first, or say where it is with --host and --port"
             ),
         );
     }

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::{LazyLock, Mutex};
@@ -94,6 +95,38 @@ impl Exercise {
         self.changes().iter().any(|file| file.starts_with("src/"))
     }
 
+    /// The solution as the lesson shows it, folded away: the reason, and the changes.
+    fn shown_solution(&self) -> String {
+        let patch = read(self.patch());
+        let (why, changes) = patch.split_once("\n\ndiff --git ").expect("a patch");
+        let changes = changes.lines().skip(1);
+        let changes: Vec<_> = changes.filter(|line| !line.starts_with("diff ")).collect();
+        let (name, changes) = (self.name(), changes.join("\n"));
+        let text = format!(
+            "{FOLDED_SOLUTION}\n\n{}\n\n```diff\n{changes}\n```\n\n\
+             [As a patch](solutions/{name}.patch)\n\n</details>",
+            why.trim()
+        );
+        // It belongs to an item of a list, so it is indented.
+        let lines = text.lines().map(|line| format!("   {line}"));
+        let lines: Vec<_> = lines.map(|line| line.trim_end().to_owned()).collect();
+        lines.join("\n")
+    }
+
+    /// Where the lesson shows the solution, or only has a link to it.
+    fn place_of_the_solution(&self, lesson: &str) -> Range<usize> {
+        let link = format!("](solutions/{}.patch)", self.name());
+        let at = lesson.find(&link).expect(&link);
+        let line = lesson[..at].rfind('\n').unwrap() + 1;
+        if lesson[line..].starts_with("   [Solution]") {
+            return line..at + link.len();
+        }
+        let end = "</details>";
+        let folded = FOLDED_SOLUTION.replace('\n', "\n   ");
+        let begin = lesson[..at].rfind(&folded).expect("a folded solution") - 3;
+        begin..at + lesson[at..].find(end).unwrap() + end.len()
+    }
+
     /// The text of each hint, folded away in the lesson.
     fn hints(&self) -> Vec<&str> {
         const HINTS: [&str; 3] = [
@@ -101,7 +134,8 @@ impl Exercise {
             "Hint 2: the plan",
             "Hint 3: the line that matters",
         ];
-        let folded: Vec<_> = folded(&self.text).collect();
+        let hints = |(summary, _): &(&str, &str)| *summary != "Solution";
+        let folded: Vec<_> = folded(&self.text).filter(hints).collect();
         let summaries: Vec<_> = folded.iter().map(|(summary, _)| *summary).collect();
         assert_eq!(summaries, HINTS, "{}: the hints", self.name());
         folded.into_iter().map(|(_, hint)| hint).collect()
@@ -190,6 +224,44 @@ fn every_exercise_has_a_solution_that_says_why_and_every_solution_an_exercise() 
                 "{name} changes {file}"
             );
         }
+    }
+}
+
+/// How a folded solution begins in a lesson.
+const FOLDED_SOLUTION: &str = "<details>\n<summary>Solution</summary>";
+
+/// The lesson, with each solution as its patch has it now.
+fn with_solutions(stage: &str) -> String {
+    let mut lesson = lesson(stage);
+    for exercise in exercises().iter().filter(|one| one.stage == stage) {
+        let place = exercise.place_of_the_solution(&lesson);
+        lesson.replace_range(place, &exercise.shown_solution());
+    }
+    lesson
+}
+
+#[test]
+fn every_folded_solution_is_its_patch() {
+    for stage in STAGES.iter() {
+        let lesson = lesson(stage);
+        // A lesson folds all of its solutions, or has a link to each.
+        if lesson.contains("<summary>Solution</summary>") {
+            assert!(
+                lesson == with_solutions(stage),
+                "lessons/{stage}.md shows another solution than lessons/solutions. To write them \
+                 anew: cargo test --test exercises write_the_solutions -- --ignored"
+            );
+        }
+    }
+}
+
+#[test]
+#[ignore = "writes the solutions into the lessons anew"]
+fn write_the_solutions_into_the_lessons() {
+    let _turn = TURN.lock(); // the other slow tests read the lessons
+    for stage in STAGES.iter() {
+        let lesson = with_solutions(stage);
+        fs::write(Path::new(ROOT).join(format!("lessons/{stage}.md")), lesson).unwrap();
     }
 }
 
@@ -284,9 +356,9 @@ fn the_teachers_notes_name_what_is_behind_each_wrong_answer() {
 /// What the table for graders quotes is what the tests say.
 #[test]
 fn the_tests_say_what_graders_are_told_that_they_say() {
-    let page = read("lessons/README.md");
-    let (_, table) = page.split_once("\n| the message |").unwrap();
-    let (table, _) = table.split_once("\n\n").unwrap();
+    let table = read("lessons/TEACHING.md");
+    let (_, table) = table.split_once("\n| the message |").unwrap();
+    let table = table.split("\n\n").next().unwrap();
     let harness: String = ["harness/client", "harness/server", &STAGES[3], &STAGES[4]]
         .map(|file| read(format!("tests/{file}.rs")))
         .concat();
@@ -579,16 +651,16 @@ fn the_readers_own_program_is_tested_as_the_index_says() {
     assert!(text(&tested).contains("does not apply to STAGE_CMD"));
 }
 
-/// The block of code that the index gives to graders for this shell.
+/// The block of code that the page for teachers gives for this shell.
 fn grading_loop(shell: &str) -> String {
-    let page = read("lessons/README.md");
-    let (_, page) = page.split_once("\n### A folder of submissions\n").unwrap();
+    let page = read("lessons/TEACHING.md");
+    let (_, page) = page.split_once("\n## A folder of submissions\n").unwrap();
     let (_, block) = page.split_once(&format!("\n```{shell}\n")).unwrap();
     let (block, _) = block.split_once("\n```\n").unwrap();
     format!("{block}\n")
 }
 
-/// Hands in some submissions, grades them as the index says, and looks at the table.
+/// Hands in some submissions, grades them as the page for teachers says, and looks at the table.
 fn is_graded(program: &str, arguments: &[&str], block: &str) {
     // What `python3` finds first may be a script that looks for the real one.
     let Some(python) = ["python3", "python"].into_iter().find_map(|python| {

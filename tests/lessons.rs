@@ -168,6 +168,30 @@ fn no_rust_goes_unchecked() {
     }
 }
 
+/// The words of the messages in `lessons/PROTOCOL.md` are those that the servers send.
+#[test]
+fn the_protocol_has_the_servers_words() {
+    let pages = pages();
+    let protocol = pages
+        .iter()
+        .find(|page| page.name().ends_with("PROTOCOL.md"));
+    let sources = [
+        "src/room.rs",
+        "examples/03_broadcast_server.rs",
+        "examples/06_shutdown_server.rs",
+    ];
+    let sources = sources.map(|file| fs::read_to_string(Path::new(ROOT).join(file)).unwrap());
+    let blocks = protocol.unwrap().blocks();
+    let rules = blocks.iter().filter(|block| block.info == "abnf");
+    let words = rules.flat_map(|block| block.code.split("%s\"").skip(1));
+    let words: Vec<_> = words.filter_map(|rest| rest.split('"').next()).collect();
+    assert!(words.len() > 8, "{words:?}");
+    for words in words {
+        let sent = sources.iter().any(|source| source.contains(words.trim()));
+        assert!(sent, "PROTOCOL.md: no server sends {words:?}");
+    }
+}
+
 /// The compiler refuses the code, for the reason that the lesson gives.
 fn fails_to_compile(page: &Page, block: &Block, code: &str) {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));

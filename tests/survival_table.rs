@@ -214,7 +214,7 @@ const ROWS: &[Row] = &[
         only_on_unix: false,
     },
     Row {
-        what: "Ctrl-C: who is there is told",
+        what: "Ctrl-C: the connected clients are told",
         applies: |_| true,
         survives: everybody_is_told,
         falls: |stage| {

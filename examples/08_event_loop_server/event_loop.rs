@@ -140,7 +140,7 @@ impl EventLoop {
         let token = Token(id as usize);
         let interest = Interest::READABLE | Interest::WRITABLE;
         let registered = self.poll.registry().register(&mut stream, token, interest);
-        // Each line leaves at once, without waiting for acknowledgements (lesson 03).
+        // Send each line at once, without waiting for acknowledgements (lesson 03).
         if let Err(error) = stream.set_nodelay(true).and(registered) {
             cli::log!("{address} turned away: {error}");
             return;
