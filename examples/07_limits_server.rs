@@ -194,7 +194,7 @@ impl Session {
             let mut said = Vec::new();
             let within_limits = lines.feed(&packet[..count]).try_for_each(|line| {
                 let line = line?;
-                rate.take(Instant::now())?;
+                rate.take(&line, Instant::now())?;
                 said.push(line);
                 Ok(())
             });

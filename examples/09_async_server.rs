@@ -199,7 +199,7 @@ impl Session {
         let mut said = Vec::new();
         let within_limits = lines.feed(&packet[..count]).try_for_each(|line| {
             let line = line?;
-            rate.take(Instant::now().into())?;
+            rate.take(&line, Instant::now().into())?;
             said.push(line);
             Ok(())
         });

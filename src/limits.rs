@@ -15,6 +15,10 @@ use crate::lines::TooLong;
 /// alone make another client too slow.
 const BURST_SECS: f64 = 4.0;
 
+/// A line of more bytes than this counts as several: what a line costs the server grows with
+/// its length.
+const TOKEN_BYTES: usize = 128;
+
 /// How long a client that is disconnected may take to read the reason.
 pub const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -33,7 +37,8 @@ pub struct Limits {
     pub max_line: usize,
 
     /// Lines per second that a client may say in the long run (at once, four times as
-    /// many); a client that says more is disconnected
+    /// many); a long line counts once for each 128 bytes; a client that says more is
+    /// disconnected
     #[arg(long, value_name = "LINES", default_value_t = 100, allow_negative_numbers = true,
         value_parser = at_least_one)]
     pub max_rate: usize,
@@ -51,7 +56,7 @@ pub struct Limits {
     /// Bytes that may wait for a client that does not read; beyond them it is disconnected.
     /// Clients share the lines: all that waits in the server is at most twice as much, and
     /// 64 KiB more for each client
-    #[arg(long, value_name = "BYTES", default_value_t = 8 << 20, allow_negative_numbers = true,
+    #[arg(long, value_name = "BYTES", default_value_t = 16 << 20, allow_negative_numbers = true,
         value_parser = at_least_one)]
     pub max_backlog: usize,
 }
@@ -141,8 +146,9 @@ pub fn turn_away(mut stream: &TcpStream, address: SocketAddr) {
     let _ = stream.read(&mut [0; 4096]);
 }
 
-/// Limits how fast a client speaks, by a *token bucket*: each line takes a token, each
-/// second brings `per_second` tokens, and the bucket holds those of four seconds.
+/// Limits how fast a client speaks, by a *token bucket*: each line takes a token, or one for
+/// each 128 bytes; each second brings `per_second` tokens; the bucket holds those of four
+/// seconds.
 #[derive(Debug)]
 pub struct Rate {
     per_second: f64,
@@ -161,20 +167,22 @@ impl Rate {
         }
     }
 
-    /// Takes the token for one more line.
+    /// Takes the tokens for one more line.
     ///
     /// # Errors
     ///
-    /// [`Refusal::TooFast`], when there is none left.
-    pub fn take(&mut self, now: Instant) -> Result<(), Refusal> {
+    /// [`Refusal::TooFast`], when there are not enough.
+    pub fn take(&mut self, line: &str, now: Instant) -> Result<(), Refusal> {
         let passed = now.saturating_duration_since(self.filled).as_secs_f64();
         let most = self.per_second * BURST_SECS;
         self.tokens = (self.tokens + passed * self.per_second).min(most);
         self.filled = now;
-        if self.tokens < 1.0 {
+        // A bucket that is full has enough for any line.
+        let price = (line.len().div_ceil(TOKEN_BYTES).max(1) as f64).min(most);
+        if self.tokens < price {
             return Err(Refusal::TooFast(self.per_second as usize));
         }
-        self.tokens -= 1.0;
+        self.tokens -= price;
         Ok(())
     }
 }
@@ -199,13 +207,23 @@ mod tests {
     fn a_burst_and_then_the_rate() {
         let start = Instant::now();
         let mut rate = Rate::new(10, start);
-        let allowed =
-            |rate: &mut Rate, now| (0..1000).take_while(|_| rate.take(now).is_ok()).count();
+        let line = "hola";
+        let allowed = |rate: &mut Rate, now| {
+            (0..1000)
+                .take_while(|_| rate.take(line, now).is_ok())
+                .count()
+        };
         assert_eq!(allowed(&mut rate, start), 40);
         assert_eq!(allowed(&mut rate, start), 0);
         assert_eq!(allowed(&mut rate, start + Duration::from_millis(500)), 5);
         // However long it was silent, the bucket holds no more.
         assert_eq!(allowed(&mut rate, start + Duration::from_secs(3600)), 40);
+        // A long line costs more, but never more than there can be.
+        let now = start + Duration::from_secs(7200);
+        assert_eq!(rate.take(&"x".repeat(39 * TOKEN_BYTES), now), Ok(()));
+        assert_eq!(allowed(&mut rate, now), 1);
+        let later = now + Duration::from_secs(4);
+        assert_eq!(rate.take(&"x".repeat(1000 * TOKEN_BYTES), later), Ok(()));
         // A clock that seems to go back does no harm.
         assert_eq!(allowed(&mut rate, start), 0);
     }

@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvError, SyncSender, TrySendError};
+use std::sync::mpsc::{self, Receiver, RecvError, Sender, TrySendError};
 
 use crate::room::Line;
 
-/// How many lines may wait, however short they are: each takes memory beside its text.
-const MAX_LINES: usize = 512;
+/// What a line takes beside its text, in bytes: short lines are counted too.
+const OVERHEAD: usize = 64;
 
 /// About how many bytes a writer takes at a time: this much memory is in its hands, and no
 /// longer counted.
@@ -18,7 +18,7 @@ const GATHERED: usize = 16 * 1024;
 ///
 /// Lines are shared: one that waits for many clients is in memory once.
 pub fn bounded(max_bytes: usize) -> (Outbox, Lines) {
-    let (sender, receiver) = mpsc::sync_channel(MAX_LINES);
+    let (sender, receiver) = mpsc::channel();
     let waiting = Arc::new(AtomicUsize::new(0));
     let lines = Lines {
         receiver,
@@ -35,7 +35,7 @@ pub fn bounded(max_bytes: usize) -> (Outbox, Lines) {
 /// Where lines for a client are put.
 #[derive(Debug)]
 pub struct Outbox {
-    sender: SyncSender<Line>,
+    sender: Sender<Line>,
     /// Bytes that wait: added here, subtracted by [`Lines`].
     waiting: Arc<AtomicUsize>,
     max_bytes: usize,
@@ -46,14 +46,17 @@ impl Outbox {
     ///
     /// # Errors
     ///
-    /// As for [`SyncSender::try_send`]: the outbox is full, or its [`Lines`] are gone.
+    /// As for [`SyncSender::try_send`](mpsc::SyncSender::try_send): the outbox is full, or its [`Lines`] are gone.
     pub fn try_send(&self, line: Line) -> Result<(), TrySendError<Line>> {
-        let bytes = line.len();
+        let bytes = line.len() + OVERHEAD;
         // Counted first: the writer may have taken the line before `try_send` returns.
         let waiting = self.waiting.fetch_add(bytes, Ordering::Relaxed) + bytes;
         let sent = match waiting > self.max_bytes {
             true => Err(TrySendError::Full(line)),
-            false => self.sender.try_send(line),
+            false => self
+                .sender
+                .send(line)
+                .map_err(|error| TrySendError::Disconnected(error.0)),
         };
         if sent.is_err() {
             self.waiting.fetch_sub(bytes, Ordering::Relaxed);
@@ -91,7 +94,8 @@ impl Lines {
     }
 
     fn taken(&self, line: &Line) {
-        self.waiting.fetch_sub(line.len(), Ordering::Relaxed);
+        self.waiting
+            .fetch_sub(line.len() + OVERHEAD, Ordering::Relaxed);
     }
 }
 
@@ -101,7 +105,7 @@ mod tests {
 
     #[test]
     fn it_is_full_when_the_bytes_are_used_up_and_takes_more_when_some_are_taken() {
-        let (outbox, lines) = bounded(10);
+        let (outbox, lines) = bounded(10 + 2 * OVERHEAD);
         assert_eq!(outbox.try_send("12345\n".into()), Ok(()));
         let full = Err(TrySendError::Full("12345\n".into()));
         assert_eq!(outbox.try_send("12345\n".into()), full);
@@ -114,14 +118,14 @@ mod tests {
 
     #[test]
     fn short_lines_are_counted_too() {
-        let (outbox, _lines) = bounded(usize::MAX);
+        let (outbox, _lines) = bounded(100 * (1 + OVERHEAD));
         let sent = (0..1000).take_while(|_| outbox.try_send("\n".into()).is_ok());
-        assert_eq!(sent.count(), MAX_LINES);
+        assert_eq!(sent.count(), 100);
     }
 
     #[test]
     fn what_waits_is_taken_after_the_outbox_is_dropped() {
-        let (outbox, lines) = bounded(10);
+        let (outbox, lines) = bounded(1000);
         outbox.try_send("last\n".into()).unwrap();
         drop(outbox);
         assert_eq!(lines.recv().as_deref(), Ok("last\n"));

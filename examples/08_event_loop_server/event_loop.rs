@@ -206,7 +206,7 @@ impl EventLoop {
         let mut said = Vec::new();
         let within_limits = client.lines.feed(bytes).try_for_each(|line| {
             let line = line?;
-            client.rate.take(self.now)?;
+            client.rate.take(&line, self.now)?;
             said.push(line);
             Ok(())
         });
