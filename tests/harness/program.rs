@@ -189,14 +189,21 @@ impl Program {
         self.signal("CONT")
     }
 
-    /// Suspends it, as Ctrl-Z does, and waits until it has stopped: until then it may
-    /// still read.
+    /// Suspends it, as Ctrl-Z does, and waits until all its threads have stopped: until then
+    /// one may still read.
     #[cfg(unix)]
     pub fn suspend(&self) -> io::Result<()> {
         self.signal("STOP")?;
         let mut ps = Command::new("ps");
         ps.args(["-o", "stat=", "-p", &self.id().to_string()]);
-        while !ps.output()?.stdout.starts_with(b"T") {
+        if cfg!(target_os = "linux") {
+            ps.arg("-L"); // a line for each thread, not only for the first
+        }
+        let is_stopped = |states: &[u8]| {
+            let mut threads = states.split(|&byte| byte == b'\n');
+            states.starts_with(b"T") && threads.all(|it| it.is_empty() || it.starts_with(b"T"))
+        };
+        while !is_stopped(&ps.output()?.stdout) {
             if self.status().is_some() {
                 return Err(io::Error::other("it has ended"));
             }
