@@ -11,7 +11,8 @@
 //!
 //! In front of the bar stands the terminal; after it, from top to bottom in time,
 //!
-//! - `$ COMMAND`: typed at the shell; a command before it must have ended;
+//! - `$ COMMAND`: typed at the shell; a command before it must have ended. (Cargo builds and
+//!   starts a program once; after that, the program is started without it.)
 //! - `> TEXT`, or `your name> TEXT`: typed into the running program, at its prompt;
 //! - `^D`: the end of its input; `^C`: the program is ended; `^Z`: it is suspended, and
 //!   `$ kill -9 %%` ends it then;
