@@ -19,6 +19,11 @@ impl Prompt {
         }
     }
 
+    /// A prompt that is shown, or not, whatever the standard input and output are.
+    pub fn visible(visible: bool) -> Self {
+        Self { visible }
+    }
+
     /// Shows the prompt for the next line.
     pub fn show(self) {
         // An error means that the output is closed, so there is nowhere to report it.
@@ -46,7 +51,12 @@ impl Prompt {
         let _ = self.write_close(&mut io::stdout().lock(), line, columns());
     }
 
-    fn write_prompt(self, out: &mut impl Write) -> io::Result<()> {
+    /// As [`show`](Self::show), on any terminal.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written to.
+    pub fn write_prompt(self, out: &mut impl Write) -> io::Result<()> {
         if self.visible {
             out.write_all(b"> ")?;
         }
@@ -60,7 +70,13 @@ impl Prompt {
         out.flush()
     }
 
-    fn write_line(self, out: &mut impl Write, line: &str, columns: usize) -> io::Result<()> {
+    /// As [`print`](Self::print), on any terminal: one with so many columns, or 0 when it may
+    /// not know how to move its cursor.
+    ///
+    /// # Errors
+    ///
+    /// When the terminal cannot be written to.
+    pub fn write_line(self, out: &mut impl Write, line: &str, columns: usize) -> io::Result<()> {
         // Letters of other scripts may take two columns. How many a tab or another
         // control character takes, we cannot know.
         let width: usize = line.chars().map(|c| if c.is_ascii() { 1 } else { 2 }).sum();
@@ -85,7 +101,12 @@ impl Prompt {
         out.flush()
     }
 
-    fn write_close(self, out: &mut impl Write, line: &str, columns: usize) -> io::Result<()> {
+    /// As [`close`](Self::close), on any terminal: see [`write_line`](Self::write_line).
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written to.
+    pub fn write_close(self, out: &mut impl Write, line: &str, columns: usize) -> io::Result<()> {
         match (self.visible, columns) {
             (false, _) => writeln!(out, "{line}")?,
             (true, 0) => writeln!(out, "\n{line}")?,
@@ -108,77 +129,5 @@ fn columns() -> usize {
         None => 0, // an older Windows console
         Some(kind) if kind == "dumb" => 0,
         Some(_) => terminal_size::terminal_size().map_or(0, |(width, _)| width.0.into()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::num::NonZero;
-
-    use super::*;
-
-    const PROMPT: Prompt = Prompt { visible: true };
-
-    /// A terminal of 5 rows and 80 columns with `before` on it.
-    fn terminal(before: &str) -> vt100::Parser {
-        let [rows, columns] = [5, 80].map(|count| NonZero::new(count).unwrap());
-        let mut terminal = vt100::Parser::new(rows, columns, 0);
-        terminal.process(before.replace('\n', "\r\n").as_bytes());
-        terminal
-    }
-
-    fn print(terminal: &mut vt100::Parser, line: &str) {
-        let mut bytes = Vec::new();
-        PROMPT.write_line(&mut bytes, line, 80).unwrap();
-        // A terminal shows a line feed as carriage return and line feed (ONLCR).
-        let text = String::from_utf8(bytes).unwrap().replace('\n', "\r\n");
-        terminal.process(text.as_bytes());
-    }
-
-    #[test]
-    fn a_line_arrives_above_what_is_being_typed() {
-        let mut terminal = terminal("> ho");
-        print(&mut terminal, "beto: buenas");
-        assert_eq!(terminal.screen().contents(), "beto: buenas\n> ho");
-        assert_eq!(terminal.screen().cursor_position(), (1, 4));
-    }
-
-    #[test]
-    fn a_line_arrives_above_the_last_row_too() {
-        let mut terminal = terminal("1\n2\n3\n4\n> ho");
-        print(&mut terminal, "beto: buenas");
-        print(&mut terminal, "carla: 漢字");
-        assert_eq!(
-            terminal.screen().contents(),
-            "3\n4\nbeto: buenas\ncarla: 漢字\n> ho"
-        );
-        assert_eq!(terminal.screen().cursor_position(), (4, 4));
-    }
-
-    #[test]
-    fn a_long_line_leaves_the_prompt_behind_and_shows_it_again() {
-        let mut terminal = terminal("> ho");
-        let long = "long".repeat(20);
-        print(&mut terminal, &long);
-        assert_eq!(terminal.screen().contents(), format!("> ho\n{long}\n> "));
-    }
-
-    #[test]
-    fn the_last_line_takes_the_place_of_the_prompt() {
-        let mut terminal = terminal("beto: buenas\n> ho");
-        let mut bytes = Vec::new();
-        PROMPT.write_close(&mut bytes, "closed", 80).unwrap();
-        terminal.process(&bytes);
-        assert_eq!(terminal.screen().contents(), "beto: buenas\nclosed");
-    }
-
-    #[test]
-    fn a_pipe_gets_the_lines_and_nothing_else() {
-        let mut bytes = Vec::new();
-        let prompt = Prompt { visible: false };
-        prompt.write_prompt(&mut bytes).unwrap();
-        prompt.write_line(&mut bytes, "hola", 80).unwrap();
-        prompt.write_close(&mut bytes, "closed", 80).unwrap();
-        assert_eq!(bytes, b"hola\nclosed\n");
     }
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::net::TcpListener;
 
 use assert_cmd::Command;
-use harness::{Program, example, free_port, patience, root};
+use harness::{Program, build_ahead, example, free_port, patience, root};
 use predicates::prelude::*;
 
 /// The names of all programs that end like this, by their files; but for those of stage 10,
@@ -20,6 +20,7 @@ fn programs(ending: &str) -> Vec<String> {
         .collect();
     names.sort();
     assert!(!names.is_empty(), "no examples/*{ending}.rs");
+    build_ahead(names.iter().map(String::as_str));
     names
 }
 

@@ -418,18 +418,19 @@ impl Copy {
 
     /// Makes it as shipped, and leaves alone what is so already.
     fn restore(&self) {
-        const MANIFESTS: [&str; 2] = ["Cargo.toml", "Cargo.lock"];
-        mirror(root(), &self.folder, &|name| {
+        // What stands before the version of all packages, and of each of them.
+        const MANIFESTS: [(&str, &str); 2] = [
+            ("Cargo.toml", "\n[workspace.package]"),
+            ("Cargo.lock", "\nname = \"socket-stages"),
+        ];
+        mirror(root(), &self.folder, &|path| {
+            let name = path.file_name().unwrap().to_str().unwrap();
             let is_own = name.starts_with("my_") || name.starts_with(".git");
             is_own
                 || ["target", "lessons", "submissions"].contains(&name)
-                || MANIFESTS.contains(&name)
+                || MANIFESTS.iter().any(|(file, _)| path == root().join(file))
         });
-        // The version stands in the manifest once, and in the other file for each package.
-        for (file, before) in MANIFESTS
-            .into_iter()
-            .zip(["\n[workspace.package]", "\nname = \"socket-stages"])
-        {
+        for (file, before) in MANIFESTS {
             let text = read(file);
             let mut parts = text.split(before);
             let mut changed = parts.next().unwrap().to_owned();
@@ -495,13 +496,13 @@ impl Drop for Copy {
 }
 
 /// Copies a folder, but for some names; what is the same already is not touched.
-fn mirror(from: &Path, to: &Path, skips: &dyn Fn(&str) -> bool) {
+fn mirror(from: &Path, to: &Path, skips: &dyn Fn(&Path) -> bool) {
     fs::create_dir_all(to).unwrap();
     let names = |folder: &Path| -> BTreeSet<String> {
         let files = fs::read_dir(folder).unwrap();
         files
             .filter_map(|file| file.unwrap().file_name().into_string().ok())
-            .filter(|name| !skips(name))
+            .filter(|name| !skips(&from.join(name)))
             .collect()
     };
     let wanted = names(from);

@@ -1,6 +1,7 @@
 //! The tests of the tests: `STAGE_CMD` takes any server in any language, says what is
 //! wrong with one that it cannot use, and nothing is left running.
 
+use std::fs;
 use std::net::TcpStream;
 use std::panic;
 use std::process::{Command, Output};
@@ -19,6 +20,24 @@ fn complaint(template: &str) -> String {
 fn quoted(program: &str) -> String {
     let program = example(program);
     shell_words::quote(&program.get_program().to_string_lossy()).into_owned()
+}
+
+/// Cargo finds the tests of this package by its manifest alone.
+#[test]
+fn every_test_is_in_the_manifest() {
+    let folder = root().join("tests");
+    let manifest = fs::read_to_string(folder.join("Cargo.toml")).unwrap();
+    for file in fs::read_dir(folder).unwrap() {
+        let path = file.unwrap().path();
+        if path.extension().is_some_and(|ending| ending == "rs") || path.join("main.rs").exists() {
+            let name = path.file_stem().unwrap().to_str().unwrap();
+            let line = format!("name = \"{name}\"");
+            assert!(
+                manifest.lines().any(|it| it == line),
+                "tests/Cargo.toml: no {line}"
+            );
+        }
+    }
 }
 
 #[test]

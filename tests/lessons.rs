@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 
-use harness::{root, transcript};
+use harness::{build_ahead, root, transcript};
 
 /// A text for readers, and where it is.
 struct Page {
@@ -104,6 +104,11 @@ fn transcripts_show_what_happens(is_meant: impl Fn(&str) -> bool) {
         .filter(|(_, block)| transcript::applies(&block.code))
         .collect();
     assert!(!blocks.is_empty(), "no transcript was found");
+    let commands = blocks.iter().flat_map(|(_, block)| {
+        let commands = block.code.split("cargo run --example ").skip(1);
+        commands.filter_map(|command| command.split_whitespace().next())
+    });
+    build_ahead(commands.collect::<BTreeSet<_>>());
     // All at the same time: each has its own port and its own programs.
     let failures: Vec<_> = thread::scope(|scope| {
         let running: Vec<_> = blocks

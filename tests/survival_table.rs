@@ -561,6 +561,11 @@ fn every_cell_of_the_table_is_so() {
         return;
     }
     let stages = stages();
+    let servers: Vec<_> = stages
+        .iter()
+        .map(|it| format!("{}_server", it.name))
+        .collect();
+    harness::build_ahead(servers.iter().map(String::as_str));
     let [_, table, _] = page();
     let lines: Vec<_> = table.lines().collect();
     let claims: Vec<Vec<_>> = lines[2..]

@@ -52,7 +52,7 @@ pub mod wrong;
 pub mod wrong_chat;
 
 pub use client::{Client, has_words, pause};
-pub use program::{Program, example};
+pub use program::{Output, Program, build_ahead, example};
 pub use server::{Server, applies_to_ours_only, everybody_speaks_at_once, free_port};
 
 thread_local! {

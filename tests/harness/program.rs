@@ -8,26 +8,22 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use escargot::format::Message;
 use process_wrap::std::{ChildWrapper, CommandWrap};
 
 use super::root;
 
+/// Where the examples are that have been built by now.
+static BUILT: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
+
 /// The command of one of our examples, newly built if its source has changed:
 /// `cargo test --test 03_broadcast` alone builds no examples.
 pub fn example(name: &str) -> Command {
-    static BUILT: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
     // A test that failed to build one program must not fail the tests of the others.
     let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
     if !built.contains_key(name) {
-        let mut build = escargot::CargoBuild::new()
-            .manifest_path(root().join("Cargo.toml"))
-            .example(name)
-            .current_release();
-        if name.starts_with("10_") {
-            build = build.features("window");
-        }
-        match build.run() {
-            Ok(program) => built.insert(name.into(), program.path().into()),
+        match build(&[name]) {
+            Ok(programs) => built.extend(programs),
             Err(_) => panic!(
                 "\n\nexamples/{name}.rs cannot be built:\n\n{}",
                 complaint(name)
@@ -35,6 +31,42 @@ pub fn example(name: &str) -> Command {
         };
     }
     Command::new(&built[name])
+}
+
+/// Builds several examples at once, for a test that needs them all: each call of cargo takes a
+/// tenth of a second, even if there is nothing to do.
+pub fn build_ahead<'a>(names: impl IntoIterator<Item = &'a str>) {
+    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut names: Vec<_> = names.into_iter().collect();
+    names.retain(|name| !built.contains_key(*name));
+    // What cannot be built, `example` says.
+    if !names.is_empty()
+        && let Ok(programs) = build(&names)
+    {
+        built.extend(programs);
+    }
+}
+
+fn build(names: &[&str]) -> escargot::error::CargoResult<Vec<(String, PathBuf)>> {
+    let mut build = escargot::CargoBuild::new()
+        .manifest_path(root().join("Cargo.toml"))
+        .current_release();
+    for name in names {
+        build = build.example(name);
+        if name.starts_with("10_") {
+            build = build.features("window");
+        }
+    }
+    let mut programs = Vec::new();
+    for message in build.exec()? {
+        let message = message?;
+        if let Message::CompilerArtifact(artifact) = message.decode()?
+            && let Some(program) = artifact.executable
+        {
+            programs.push((artifact.target.name.into(), program.into()));
+        }
+    }
+    Ok(programs)
 }
 
 /// What the compiler says about an example, for people: `escargot` asks for it as JSON.
@@ -157,14 +189,21 @@ impl Program {
         self.signal("CONT")
     }
 
-    /// Suspends it, as Ctrl-Z does, and waits until it has stopped: until then it may
-    /// still read.
+    /// Suspends it, as Ctrl-Z does, and waits until all its threads have stopped: until then
+    /// one may still read.
     #[cfg(unix)]
     pub fn suspend(&self) -> io::Result<()> {
         self.signal("STOP")?;
         let mut ps = Command::new("ps");
         ps.args(["-o", "stat=", "-p", &self.id().to_string()]);
-        while !ps.output()?.stdout.starts_with(b"T") {
+        if cfg!(target_os = "linux") {
+            ps.arg("-L"); // a line for each thread, not only for the first
+        }
+        let is_stopped = |states: &[u8]| {
+            let mut threads = states.split(|&byte| byte == b'\n');
+            states.starts_with(b"T") && threads.all(|it| it.is_empty() || it.starts_with(b"T"))
+        };
+        while !is_stopped(&ps.output()?.stdout) {
             if self.status().is_some() {
                 return Err(io::Error::other("it has ended"));
             }

@@ -11,7 +11,8 @@
 //!
 //! In front of the bar stands the terminal; after it, from top to bottom in time,
 //!
-//! - `$ COMMAND`: typed at the shell; a command before it must have ended;
+//! - `$ COMMAND`: typed at the shell; a command before it must have ended. (Cargo builds and
+//!   starts a program once; after that, the program is started without it.)
 //! - `> TEXT`, or `your name> TEXT`: typed into the running program, at its prompt;
 //! - `^D`: the end of its input; `^C`: the program is ended; `^Z`: it is suspended, and
 //!   `$ kill -9 %%` ends it then;
@@ -23,11 +24,12 @@
 //! for a free one, which all commands get by `STAGE_PORT`. Cargo's own lines
 //! (Compiling, Finished, Running) are left out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use super::{Program, free_port, patience, root};
+use super::{Program, example, free_port, patience, root};
 
 /// The first line of a program may have to wait until the program has been built.
 const BUILD: Duration = Duration::from_secs(120);
@@ -151,8 +153,30 @@ impl Terminal {
     }
 }
 
+/// The command with the program itself in the place of `cargo run --example NAME`, unless this
+/// is the first time that it is run. Cargo is asked once for each program: it would build and
+/// start the same one again, and it takes longer to begin than most transcripts to the end.
+fn with_program(command: &str) -> String {
+    static RUN: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let Some((before, rest)) = command.split_once("cargo run --example ") else {
+        return command.into();
+    };
+    let (name, arguments) = rest.split_at(rest.find(' ').unwrap_or(rest.len()));
+    let arguments = match arguments.strip_prefix(" -- ") {
+        None if !arguments.is_empty() => return command.into(),
+        arguments => arguments.unwrap_or_default(),
+    };
+    if RUN.lock().unwrap().insert(name.into()) {
+        return command.into();
+    }
+    let program = example(name);
+    let program = shell_words::quote(&program.get_program().to_string_lossy()).into_owned();
+    format!("{before}{program} {arguments}")
+}
+
 /// The command as a shell would run it.
 fn shell(command: &str, port: &str) -> Command {
+    let command = &with_program(command);
     let mut shell = if cfg!(windows) {
         // Without a shell: the commands that need one are not for Windows.
         let words = shell_words::split(command).unwrap();
