@@ -147,7 +147,7 @@ impl Session {
             written = &mut writer => match written {
                 // The server is closing, and then the client closes too.
                 Ok(()) => Ok(forget_the_rest(&reading).await),
-                // The connection takes nothing more. What came before is still to be heard.
+                // The connection takes nothing more. Read what the client has said before.
                 Err(_) => reader.await,
             },
             () = client.cut_off.notified() => Ok(()), // it was too slow
@@ -357,8 +357,8 @@ impl Chat {
         self.send(outcome);
     }
 
-    /// Puts down each line, and wakes the writers of its receivers. A client that is too far
-    /// behind is disconnected, and the others are told in turn.
+    /// Adds each line to the backlog, and wakes the writers of its receivers. A client that is
+    /// too far behind is disconnected, and the others are told in turn.
     fn send(&mut self, outcome: Outcome) {
         let mut outcomes = vec![outcome];
         while let Some(outcome) = outcomes.pop() {
