@@ -14,7 +14,8 @@ fn programs(ending: &str) -> Vec<String> {
     let files = fs::read_dir(root().join("examples")).unwrap();
     let mut names: Vec<_> = files
         .map(|file| file.unwrap().file_name().into_string().unwrap())
-        .filter_map(|file| file.strip_suffix(".rs").map(String::from))
+        // A program is a file, or a folder.
+        .map(|file| file.trim_end_matches(".rs").to_owned())
         .filter(|name| name.ends_with(ending))
         .filter(|name| !name.starts_with("my_") && !name.starts_with("10_"))
         .collect();

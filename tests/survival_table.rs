@@ -191,7 +191,11 @@ const ROWS: &[Row] = &[
     Row {
         what: "a client never reads",
         applies: |stage| stage >= 3,
-        survives: |stage| drop(lazy::is_put_out(&Server::unhurried(&stage.name).unwrap())),
+        survives: |stage| {
+            drop(lazy::is_put_out(
+                &Server::of(&stage.name).with_high_limits().start().unwrap(),
+            ))
+        },
         falls: |stage| {
             let server = stage.start();
             let mut lazy = lazy::client(&server);
@@ -209,7 +213,7 @@ const ROWS: &[Row] = &[
     Row {
         what: "the code that serves a client panics",
         applies: |stage| stage >= 4,
-        survives: |stage| survival::a_panic(&stage.name),
+        survives: |stage| survival::a_panic_disconnects_its_own_client_only(&stage.name),
         falls: never_falls,
         only_on_unix: false,
     },
@@ -383,7 +387,7 @@ fn the_second_client_waits(stage: &Stage) {
 
 fn nobody_is_told_that_there_is_no_room(stage: &Stage) {
     // Descriptors for half a dozen clients.
-    let server = survival::limited(&stage.name, "ulimit -n 12");
+    let server = survival::limited(&stage.name, "ulimit -n 12").unwrap();
     let mut served = stage.one_client(&server);
     let mut crowd: Vec<_> = (0..30).map(|_| server.client("one of many")).collect();
     for n in 10..13 {

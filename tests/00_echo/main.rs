@@ -1,16 +1,17 @@
 //! Stage 00: what `examples/00_echo_server.rs` and its client promise, and what is
 //! still broken. `lessons/00_echo.md` explains.
 
+mod exercises;
+mod wrong_servers;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use assert_cmd::Command;
-use harness::wrong::Hosted;
-use harness::{Server, applies_to_ours_only, example, has_words, refused, survival};
+use harness::{Server, example, survival};
 use predicates::str::contains;
 
 const STAGE: &str = "00_echo";
@@ -216,7 +217,7 @@ mod the_client {
 
 #[test]
 fn still_broken_the_second_client_waits_for_the_first_to_leave() {
-    let Some(server) = Server::ours(STAGE) else {
+    let Some(server) = Server::of(STAGE).ours_only().start() else {
         return;
     };
     let mut ana = server.client("ana");
@@ -230,260 +231,4 @@ fn still_broken_the_second_client_waits_for_the_first_to_leave() {
     beto.has_heard_nothing();
     ana.leaves();
     beto.hears("is anybody there?");
-}
-
-/// The checks of the exercises in `lessons/00_echo.md`, *Change it*: each fails until its
-/// exercise is done.
-mod exercises {
-    use super::*;
-
-    #[test]
-    #[ignore = "an exercise of lesson 00"]
-    fn exercise_1() {
-        let server = Server::start(STAGE);
-        let whole: &[&str] = &["hola\n"];
-        for (number, pieces) in [
-            whole,
-            &["ho", "la\n"],
-            &["hola\nadios\n"],
-            &["a", "b", "c"],
-            &[],
-        ]
-        .into_iter()
-        .enumerate()
-        {
-            server.still_missing("in the line about a client that has left: in how many reads");
-            let mut ana = server.client(&format!("ana {number}"));
-            for piece in pieces {
-                ana.sends(piece.as_bytes());
-                // What comes back has been read: the next piece takes another read.
-                ana.hears_bytes(piece.as_bytes());
-            }
-            ana.leaves();
-            let reads = pieces.len();
-            let line = server.shows("bytes echoed");
-            if has_words(&line, &format!("in {} reads", reads + 1)) {
-                server.still_missing("the last read, of 0 bytes, is the end, and does not count");
-            }
-            if !["read", "reads"]
-                .map(|word| format!("in {reads} {word}"))
-                .iter()
-                .any(|words| has_words(&line, words))
-            {
-                server.fail(format!(
-                    "After the pieces {pieces:?}, the server should have shown \"in {reads} \
-                     reads\", but it showed {line:?}."
-                ));
-            }
-        }
-    }
-
-    #[test]
-    #[ignore = "an exercise of lesson 00"]
-    fn exercise_2() {
-        let server = Server::start_with(STAGE, &["--capitals"], "an option --capitals");
-        server.still_missing("answers in capitals");
-        let mut ana = server.client("ana");
-        ana.says("hola");
-        ana.hears_exactly("HOLA");
-        server.still_missing("capitals of letters beyond a to z, which take two bytes or more");
-        ana.says("¿qué tal?");
-        ana.hears_exactly("¿QUÉ TAL?");
-        server.still_missing("an answer for each line, as soon as the line is whole");
-        ana.sends("mañana\nseñor\n".as_bytes());
-        ana.hears_exactly("MAÑANA");
-        ana.hears_exactly("SEÑOR");
-        server.still_missing("whole letters: what one read returned may end in the middle of an é");
-        for round in 0..5 {
-            let (half, rest) = "café\n".as_bytes().split_at(4);
-            ana.sends_in_two(half, rest, round);
-            ana.hears_exactly("CAFÉ");
-        }
-        server.still_missing("the end, after a half-close");
-        ana.half_closes();
-        ana.hears_the_end();
-    }
-
-    #[test]
-    #[ignore = "an exercise of lesson 00"]
-    fn exercise_3() {
-        if !applies_to_ours_only() {
-            return;
-        }
-        // A server that takes its time for the first of three replies, and measures it.
-        let (tell, told) = mpsc::channel();
-        let (port, served) = the_client::serve_one(move |stream| {
-            let mut lines = BufReader::new(&stream).lines();
-            for pause in [60, 0, 0] {
-                let line = lines.next().unwrap().unwrap();
-                let start = Instant::now();
-                thread::park_timeout(Duration::from_millis(pause));
-                (&stream).write_all(format!("{line}\n").as_bytes()).unwrap();
-                tell.send(start.elapsed()).unwrap();
-            }
-            assert!(lines.next().is_none(), "then comes the half-close");
-        });
-        let mut client = the_client::client(&port);
-        let start = Instant::now();
-        let done = client.write_stdin("a\nb\nc\n").assert().success();
-        let total = start.elapsed().as_secs_f64() * 1000.0;
-        served.join().unwrap();
-        let printed = String::from_utf8_lossy(&done.get_output().stdout);
-        let last = printed.lines().last().unwrap_or_default();
-        let missing = |what: &str| -> ! {
-            panic!("\n\nThe client's last line is {last:?}.\nStill missing: {what}\n\n{printed}\n")
-        };
-        let form = "a last line of the form \"3 replies: fastest 0.12 ms, slowest 60.21 ms\"";
-        let numbers = last
-            .strip_prefix("3 replies: fastest ")
-            .and_then(|rest| rest.strip_suffix(" ms")?.split_once(" ms, slowest "))
-            .and_then(|(a, b)| Some((a.parse::<f64>().ok()?, b.parse::<f64>().ok()?)));
-        let Some((fastest, slowest)) = numbers else {
-            missing(form)
-        };
-        // The client waited at least as long as the server took; and never for two replies
-        // at once. The numbers may have been rounded.
-        let rounding = 0.2;
-        let longest = told.iter().max().unwrap().as_secs_f64() * 1000.0;
-        if slowest + rounding < longest {
-            missing(&format!("one reply took the server {longest:.1} ms"));
-        }
-        if slowest > total + rounding {
-            missing(&format!("the client ran for {total:.1} ms in all"));
-        }
-        if fastest > slowest || 2.0 * fastest + slowest > total + rounding {
-            missing("for each reply, only the time since its own line was sent");
-        }
-    }
-}
-
-#[test]
-fn wrong_servers_are_refused() {
-    use std::io;
-
-    /// Serves one client after the other, as the right server does.
-    fn each(listener: &TcpListener, serve: impl Fn(TcpStream) -> io::Result<()>) {
-        while let Ok((stream, _)) = listener.accept() {
-            let _ = serve(stream);
-        }
-    }
-
-    fn echo(mut stream: TcpStream) -> io::Result<()> {
-        io::copy(&mut stream.try_clone()?, &mut stream).map(drop)
-    }
-
-    fn answers_once(hosted: Hosted) {
-        each(&hosted.listener, |mut stream| {
-            let mut buffer = [0; 1024];
-            let count = stream.read(&mut buffer)?;
-            stream.write_all(&buffer[..count])?;
-            stream.read_to_end(&mut Vec::new()).map(drop)
-        });
-    }
-
-    fn answers_only_after_the_client_has_left(hosted: Hosted) {
-        each(&hosted.listener, |mut stream| {
-            let mut all = Vec::new();
-            stream.read_to_end(&mut all)?;
-            stream.write_all(&all)
-        });
-    }
-
-    fn echoes_lines_instead_of_bytes(hosted: Hosted) {
-        each(&hosted.listener, |mut stream| {
-            for line in BufReader::new(stream.try_clone()?).split(b'\n') {
-                stream.write_all(&[line?, b"\n".to_vec()].concat())?;
-            }
-            Ok(())
-        });
-    }
-
-    fn takes_bytes_for_text(hosted: Hosted) {
-        each(&hosted.listener, |mut stream| {
-            let mut buffer = [0; 1024];
-            loop {
-                let count = stream.read(&mut buffer)?;
-                if count == 0 {
-                    return Ok(());
-                }
-                let text = String::from_utf8_lossy(&buffer[..count]);
-                stream.write_all(text.as_bytes())?;
-            }
-        });
-    }
-
-    fn forgets_the_rest_at_a_half_close(hosted: Hosted) {
-        each(&hosted.listener, |mut stream| {
-            let mut last = Vec::new();
-            let mut buffer = [0; 1024];
-            loop {
-                // It sends what it has when more comes, and at the end forgets to.
-                let count = stream.read(&mut buffer)?;
-                if count == 0 {
-                    return Ok(());
-                }
-                stream.write_all(&last)?;
-                last = buffer[..count].to_vec();
-                if last.ends_with(b"\n") {
-                    stream.write_all(&last)?;
-                    last.clear();
-                }
-            }
-        });
-    }
-
-    fn ignores_how_much_was_taken(hosted: Hosted) {
-        each(&hosted.listener, |mut stream| {
-            let mut buffer = [0; 1 << 16];
-            loop {
-                stream.set_nonblocking(false)?;
-                let count = stream.read(&mut buffer)?;
-                if count == 0 {
-                    return Ok(());
-                }
-                stream.set_nonblocking(true)?;
-                let _ = stream.write(&buffer[..count]);
-            }
-        });
-    }
-
-    fn keeps_the_connection_open(hosted: Hosted) {
-        let mut kept = Vec::new();
-        while let Ok((stream, _)) = hosted.listener.accept() {
-            kept.push(stream.try_clone().unwrap());
-            let _ = echo(stream);
-        }
-    }
-
-    fn serves_only_one_client(hosted: Hosted) {
-        let (stream, _) = hosted.listener.accept().unwrap();
-        let _ = echo(stream);
-    }
-
-    fn ends_at_the_first_error(hosted: Hosted) {
-        while let Ok((stream, _)) = hosted.listener.accept() {
-            echo(stream).unwrap();
-        }
-    }
-
-    refused! {
-        answers_once by a_line_comes_back:
-            "the server answers only once";
-        answers_only_after_the_client_has_left by a_line_comes_back:
-            "no more came", "not before the client has left";
-        echoes_lines_instead_of_bytes by every_byte_comes_back_while_the_client_is_still_sending:
-            "no more came", "waits for an end of line";
-        takes_bytes_for_text by every_byte_comes_back_while_the_client_is_still_sending:
-            "the same bytes", "takes the bytes for text";
-        forgets_the_rest_at_a_half_close by after_a_half_close_the_rest_comes_back_and_then_the_end:
-            "after 0 of them the end of the stream came";
-        ignores_how_much_was_taken by nothing_is_lost_when_the_client_reads_late:
-            "ignores how much `send` has taken";
-        keeps_the_connection_open by after_a_half_close_the_rest_comes_back_and_then_the_end:
-            "the end of the stream", "does not close the connection";
-        serves_only_one_client by the_next_client_is_served_when_the_first_has_left:
-            "serves one client and no more";
-        ends_at_the_first_error by a_reset_ends_one_client_and_not_the_server:
-            "an error with one client ends the server";
-    }
 }

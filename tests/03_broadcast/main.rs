@@ -1,18 +1,17 @@
 //! Stage 03: what `examples/03_broadcast_server.rs` promises, and what is still
 //! broken. `lessons/03_broadcast.md` explains.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
-use std::panic::{self, AssertUnwindSafe};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, TryLockError};
+mod exercises;
+mod measure;
+mod wrong_servers;
+
+use std::io::{self, Read, Write};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, TryLockError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use harness::wrong::Hosted;
-use harness::{
-    Client, Server, everybody_speaks_at_once, has_words, lazy, patience, refused, survival,
-};
+use harness::{Client, Server, everybody_speaks_at_once, has_words, lazy, patience, survival};
 
 const STAGE: &str = "03_broadcast";
 
@@ -123,7 +122,7 @@ fn a_line_of_64_kib_arrives_whole() {
 
 #[test]
 fn a_line_is_not_held_back_until_another_has_been_acknowledged() {
-    let Some(server) = Server::ours(STAGE) else {
+    let Some(server) = Server::of(STAGE).ours_only().start() else {
         return;
     };
     let [mut ana, mut beto] = server.room(["ana", "beto"]);
@@ -336,7 +335,7 @@ fn without_a_thread_for_a_client_it_goes_on_and_serves_again_later() {
 
 #[test]
 fn the_wording_is_address_says_text() {
-    let Some(server) = Server::ours(STAGE) else {
+    let Some(server) = Server::of(STAGE).ours_only().start() else {
         return;
     };
     let [mut ana, mut beto] = server.room(["ana", "beto"]);
@@ -360,7 +359,7 @@ fn a_thread_waits_for_a_lock_that_it_holds_itself() {
 
 #[test]
 fn still_broken_one_client_that_never_reads_stops_the_room() {
-    let Some(server) = Server::ours(STAGE) else {
+    let Some(server) = Server::of(STAGE).ours_only().start() else {
         return;
     };
     let lazy = lazy::client(&server);
@@ -370,7 +369,7 @@ fn still_broken_one_client_that_never_reads_stops_the_room() {
 
 #[test]
 fn still_broken_nobody_has_a_name() {
-    let Some(server) = Server::ours(STAGE) else {
+    let Some(server) = Server::of(STAGE).ours_only().start() else {
         return;
     };
     let [mut ana, mut beto] = server.room(["ana", "beto"]);
@@ -385,9 +384,6 @@ fn still_broken_nobody_has_a_name() {
 #[cfg(unix)]
 #[test]
 fn still_broken_a_thread_that_panics_leaves_its_client_on_the_list() {
-    if !common::applies_to_ours_only() {
-        return;
-    }
     // The server prints into a named pipe. Once its first line has been read, the pipe has no
     // reader, as in `server | head -1`. It gets one again when the operator types a line.
     const SCRIPT: &str = r#"
@@ -407,10 +403,10 @@ fn still_broken_a_thread_that_panics_leaves_its_client_on_the_list() {
     "#;
     let id = std::process::id();
     let pipe = format!("{}/{id}.pipe", env!("CARGO_TARGET_TMPDIR"));
-    let mut command = std::process::Command::new("sh");
-    command.args(["-c", SCRIPT]).env("NAMED_PIPE", pipe);
-    command.arg(common::example("03_broadcast_server").get_program());
-    let server = Server::example(STAGE, command);
+    let without_a_reader = Server::of(STAGE).in_shell(SCRIPT).env("NAMED_PIPE", &pipe);
+    let Some(server) = without_a_reader.ours_only().start() else {
+        return;
+    };
     server.shows("the output has no reader");
 
     // Ana is on the list when her thread prints that she has connected, and panics.
@@ -435,486 +431,5 @@ fn still_broken_a_thread_that_panics_leaves_its_client_on_the_list() {
         if !ana.hears_within(&format!("hola {round}"), patience()) {
             server.fail("Ana should still hear beto.");
         }
-    }
-}
-
-/// The checks of the exercises in `lessons/03_broadcast.md`, *Change it*: each fails until
-/// its exercise is done.
-mod exercises {
-    use super::*;
-
-    #[test]
-    #[ignore = "an exercise of lesson 03"]
-    fn exercise_1() {
-        let server = Server::start(STAGE);
-        let [mut ana, mut beto, _carla] = server.room(["ana", "beto", "carla"]);
-        server.still_missing("an answer to /count: \"3 are here\"");
-        ana.says("/count");
-        ana.hears_exactly("3 are here");
-        // Had the others heard of it, it would be before this.
-        server.still_missing("an answer for the one who asks, and for nobody else");
-        ana.says("so many?");
-        beto.hears("so many?");
-        server.still_missing("a count of those who are still here");
-        beto.leaves();
-        let deadline = Instant::now() + patience();
-        loop {
-            ana.says("/count");
-            let line = ana.hears("are here");
-            if line.trim_end() == "2 are here" {
-                break;
-            }
-            if Instant::now() > deadline {
-                server.fail(format!("Beto has left, and ana still hears {line:?}."));
-            }
-        }
-    }
-
-    #[test]
-    #[ignore = "an exercise of lesson 03"]
-    fn exercise_2() {
-        let server = Server::start(STAGE);
-        let [mut ana, mut beto] = server.room(["ana", "beto"]);
-        for n in 10..20 {
-            ana.says(&format!("line {n}"));
-            beto.hears(&format!("line {n}"));
-        }
-        server.still_missing("for a new client: the last five lines, the oldest first");
-        let mut carla = server.client("carla");
-        for n in 15..20 {
-            let line = carla.hears(&format!("line {n}"));
-            server.still_missing("each of them as the others heard it, with who said it");
-            tells_whose_it_is(&server, &line, &ana);
-        }
-        server.still_missing("after the last five lines, what is said from then on");
-        ana.says("hola, carla");
-        carla.hears("hola, carla");
-        beto.hears("hola, carla");
-        carla.leaves();
-
-        // While somebody speaks without a pause, others come: between the last five lines
-        // and what follows there is no gap, and nothing comes twice.
-        server.still_missing(
-            "one step instead of two: what is said between sending the last lines and joining \
-             the list gets lost, or comes twice",
-        );
-        let stop = AtomicBool::new(false);
-        thread::scope(|scope| {
-            let speaker = scope.spawn(|| {
-                let mut n = 1000;
-                while !stop.load(Ordering::Relaxed) {
-                    ana.says(&format!("number {n}"));
-                    // Beto reads now and then, so that nobody has to wait for him.
-                    if n % 16 == 0 && !beto.hears_within(&format!("number {n}"), patience()) {
-                        server.fail(format!("Beto does not hear \"number {n}\"."));
-                    }
-                    n += 1;
-                }
-            });
-            let newcomers = panic::catch_unwind(AssertUnwindSafe(|| {
-                for newcomer in 0..50 {
-                    let mut dora = server.client(&format!("newcomer {newcomer}"));
-                    let number = |line: &str| -> Option<u32> {
-                        line.rsplit_once("number ")?.1.trim_end().parse().ok()
-                    };
-                    // The first ones may still hear of the time before.
-                    let mut last = None;
-                    for _ in 0..12 {
-                        let Some(line) = dora.hears_any(patience()) else {
-                            server.fail("A newcomer hears nothing.");
-                        };
-                        let next = number(&line);
-                        if let Some(last) = last
-                            && next != Some(last + 1)
-                        {
-                            server.fail(format!(
-                                "After \"number {last}\", a newcomer heard {line:?}."
-                            ));
-                        }
-                        last = next;
-                    }
-                }
-            }));
-            stop.store(true, Ordering::Relaxed);
-            let spoken = speaker.join();
-            for result in [newcomers, spoken] {
-                result.unwrap_or_else(|complaint| panic::resume_unwind(complaint));
-            }
-        });
-    }
-
-    #[test]
-    #[ignore = "an exercise of lesson 03"]
-    fn exercise_3() {
-        let server = Server::start(STAGE);
-        let lazy = server.client_with_buffer("somebody lazy", 1024);
-        let [ana, beto, mut carla] = server.room(["ana", "beto", "carla"]);
-        lazy::stops_the_room_while(lazy.stream().try_clone().unwrap(), &ana, beto, || {
-            server.still_missing(
-                "an end for carla, who leaves while ana's thread waits for somebody who does not \
-                 read: nobody may hold the lock of the list while they write, nor keep open the \
-                 connection of somebody who has left",
-            );
-            carla.half_closes();
-            carla.is_let_go();
-            server.still_missing("the same for somebody who has just come");
-            let mut dora = server.client("dora");
-            dora.half_closes();
-            dora.is_let_go();
-        });
-    }
-}
-
-/// From the moment a line is sent until a receiver has it. Lesson 03 tells what came
-/// out; to repeat it:
-/// `cargo test --release --test 03_broadcast measure -- --ignored --nocapture`
-#[test]
-#[ignore = "a measurement, which takes a few seconds"]
-fn measure_the_delay_of_a_line() {
-    const BURSTS: usize = 100;
-    const LINES: usize = 8;
-    let server = Server::start(STAGE);
-    let mut all: Vec<_> = (0..11)
-        .map(|n| server.client(&format!("client {n}")))
-        .collect();
-    server.roll_call(&mut all);
-
-    let mut delays = Vec::new();
-    for burst in 0..BURSTS {
-        // Everybody speaks in turn, as in a conversation.
-        all.rotate_left(1);
-        let (sender, receivers) = all.split_first_mut().unwrap();
-        let start = Instant::now();
-        thread::scope(|scope| {
-            let listening: Vec<_> = receivers
-                .iter_mut()
-                .map(|receiver| {
-                    scope.spawn(move || {
-                        [0; LINES].map(|_| {
-                            receiver.hears(&format!("burst {burst}"));
-                            start.elapsed()
-                        })
-                    })
-                })
-                .collect();
-            let mut sent = Vec::new();
-            for line in 0..LINES {
-                sent.push(start.elapsed());
-                sender.says(&format!("burst {burst} line {line}"));
-            }
-            for receiver in listening {
-                let heard = receiver.join().unwrap();
-                delays.extend(heard.iter().zip(&sent).map(|(heard, sent)| *heard - *sent));
-            }
-        });
-    }
-    delays.sort();
-    let percentile = |percent: usize| delays[delays.len() * percent / 100].as_secs_f64() * 1000.0;
-    println!(
-        "{BURSTS} bursts of {LINES} lines to 10 receivers: half of the lines took at most \
-         {:.2} ms, 99 % at most {:.2} ms",
-        percentile(50),
-        percentile(99)
-    );
-}
-
-#[test]
-fn wrong_servers_are_refused() {
-    type Clients = Arc<Mutex<Vec<Arc<TcpStream>>>>;
-    type Me<'a> = &'a Arc<TcpStream>;
-
-    /// A thread for each client, and all of them on a list, as in the right server.
-    fn each_on_a_thread<F>(hosted: Hosted, serve: F)
-    where
-        F: Fn(Me, &Clients) -> io::Result<()> + Clone + Send + 'static,
-    {
-        let clients = Clients::default();
-        while let Ok((stream, _)) = hosted.listener.accept() {
-            let (clients, serve) = (Arc::clone(&clients), serve.clone());
-            thread::spawn(move || {
-                let me = Arc::new(stream);
-                clients.lock().unwrap().push(Arc::clone(&me));
-                let _ = serve(&me, &clients);
-                clients.lock().unwrap().retain(|c| !Arc::ptr_eq(c, &me));
-            });
-        }
-    }
-
-    fn message(me: Me, line: &str) -> Vec<u8> {
-        let address = me.peer_addr().map_or("?".into(), |a| a.to_string());
-        format!("{address} says: {line}\n").into_bytes()
-    }
-
-    fn others(me: Me, clients: &Clients) -> Vec<Arc<TcpStream>> {
-        let mut others = clients.lock().unwrap().clone();
-        others.retain(|client| !Arc::ptr_eq(client, me));
-        others
-    }
-
-    fn send(clients: &[Arc<TcpStream>], message: &[u8]) {
-        for client in clients {
-            let _ = client.as_ref().write_all(message);
-        }
-    }
-
-    /// Relays what each `read` returns, as the server that is often taught does.
-    fn relay_packets(me: Me, clients: &Clients) -> io::Result<()> {
-        let mut buffer = [0; 1024];
-        loop {
-            let count = me.as_ref().read(&mut buffer)?;
-            if count == 0 {
-                return Ok(());
-            }
-            let text = String::from_utf8_lossy(&buffer[..count]);
-            send(&others(me, clients), &message(me, text.trim_end()));
-        }
-    }
-
-    fn relays_to_the_sender_too(hosted: Hosted) {
-        each_on_a_thread(hosted, |me, clients| {
-            for line in BufReader::new(me.as_ref()).lines() {
-                send(&clients.lock().unwrap(), &message(me, &line?));
-            }
-            Ok(())
-        });
-    }
-
-    fn only_the_newest_client_hears(hosted: Hosted) {
-        each_on_a_thread(hosted, |me, clients| {
-            for line in BufReader::new(me.as_ref()).lines() {
-                let others = others(me, clients);
-                send(
-                    &others[others.len().saturating_sub(1)..],
-                    &message(me, &line?),
-                );
-            }
-            Ok(())
-        });
-    }
-
-    fn knows_no_lock(hosted: Hosted) {
-        each_on_a_thread(hosted, |me, clients| {
-            for line in BufReader::new(me.as_ref()).lines() {
-                send(&others(me, clients), &message(me, &line?));
-            }
-            Ok(())
-        });
-    }
-
-    fn names_nobody(hosted: Hosted) {
-        each_on_a_thread(hosted, |me, clients| {
-            for line in BufReader::new(me.as_ref()).lines() {
-                send(&others(me, clients), format!("{}\n", line?).as_bytes());
-            }
-            Ok(())
-        });
-    }
-
-    fn names_the_listener(hosted: Hosted) {
-        each_on_a_thread(hosted, |me, clients| {
-            for line in BufReader::new(me.as_ref()).lines() {
-                let line = line?;
-                for other in others(me, clients) {
-                    send(&[Arc::clone(&other)], &message(&other, &line));
-                }
-            }
-            Ok(())
-        });
-    }
-
-    fn takes_a_packet_for_a_line(hosted: Hosted) {
-        each_on_a_thread(hosted, relay_packets);
-    }
-
-    fn drops_what_follows_the_first_line_of_a_packet(hosted: Hosted) {
-        each_on_a_thread(hosted, |me, clients| {
-            let mut buffer = [0; 1024];
-            loop {
-                let count = me.as_ref().read(&mut buffer)?;
-                if count == 0 {
-                    return Ok(());
-                }
-                let text = String::from_utf8_lossy(&buffer[..count]);
-                let line = text.lines().next().unwrap_or_default();
-                send(&others(me, clients), &message(me, line));
-            }
-        });
-    }
-
-    fn cuts_long_lines(hosted: Hosted) {
-        each_on_a_thread(hosted, |me, clients| {
-            for line in BufReader::new(me.as_ref()).lines() {
-                let mut line = line?;
-                line.truncate(1024);
-                send(&others(me, clients), &message(me, &line));
-            }
-            Ok(())
-        });
-    }
-
-    fn keeps_the_carriage_return(hosted: Hosted) {
-        each_on_a_thread(hosted, |me, clients| {
-            for line in BufReader::new(me.as_ref()).split(b'\n') {
-                let line = String::from_utf8_lossy(&line?).into_owned();
-                send(&others(me, clients), &message(me, &line));
-            }
-            Ok(())
-        });
-    }
-
-    fn forgets_to_remove(hosted: Hosted) {
-        let clients = Clients::default();
-        while let Ok((stream, _)) = hosted.listener.accept() {
-            let clients = Arc::clone(&clients);
-            thread::spawn(move || {
-                let me = Arc::new(stream);
-                clients.lock().unwrap().push(Arc::clone(&me));
-                for line in BufReader::new(me.as_ref()).lines().map_while(Result::ok) {
-                    send(&others(&me, &clients), &message(&me, &line));
-                }
-            });
-        }
-    }
-
-    fn ends_the_speaker_when_a_listener_has_left(hosted: Hosted) {
-        let clients = Clients::default();
-        while let Ok((stream, _)) = hosted.listener.accept() {
-            let clients = Arc::clone(&clients);
-            thread::spawn(move || -> io::Result<()> {
-                let me = Arc::new(stream);
-                clients.lock().unwrap().push(Arc::clone(&me));
-                for line in BufReader::new(me.as_ref()).lines() {
-                    let line = line?;
-                    for other in others(&me, &clients) {
-                        other.as_ref().write_all(&message(&me, &line))?;
-                    }
-                }
-                me.shutdown(std::net::Shutdown::Both)
-            });
-        }
-    }
-
-    fn loses_the_last_words(hosted: Hosted) {
-        each_on_a_thread(hosted, |me, clients| {
-            let mut previous = None;
-            for line in BufReader::new(me.as_ref()).lines() {
-                // What the client said last is sent when it says more.
-                let all = [previous.replace(line?)];
-                for line in all.iter().flatten() {
-                    send(&others(me, clients), &message(me, line));
-                }
-                if previous
-                    .as_deref()
-                    .is_some_and(|line| !line.starts_with("last"))
-                {
-                    send(
-                        &others(me, clients),
-                        &message(me, &previous.take().unwrap()),
-                    );
-                }
-            }
-            Ok(())
-        });
-    }
-
-    /// The fault of the server that is often taught, in Rust: it compiles.
-    fn freezes_when_a_client_vanishes(hosted: Hosted) {
-        let clients = Clients::default();
-        while let Ok((stream, _)) = hosted.listener.accept() {
-            let clients = Arc::clone(&clients);
-            thread::spawn(move || {
-                let me = Arc::new(stream);
-                clients.lock().unwrap().push(Arc::clone(&me));
-                for line in BufReader::new(me.as_ref()).lines().map_while(Result::ok) {
-                    let message = message(&me, &line);
-                    let held = clients.lock().unwrap();
-                    for other in held.iter().filter(|other| !Arc::ptr_eq(other, &me)) {
-                        if other.as_ref().write_all(&message).is_err() {
-                            clients.lock().unwrap().retain(|c| !Arc::ptr_eq(c, other));
-                        }
-                    }
-                }
-            });
-        }
-    }
-
-    fn ends_at_the_first_error(hosted: Hosted) {
-        fn relay(me: Me, clients: &Clients) -> io::Result<()> {
-            for line in BufReader::new(me.as_ref()).lines() {
-                let message = message(me, &line?);
-                for other in others(me, clients) {
-                    other.as_ref().write_all(&message)?;
-                }
-            }
-            Ok(())
-        }
-        each_on_a_thread(hosted, |me, clients| {
-            let result = relay(me, clients);
-            if result.is_err() {
-                for client in clients.lock().unwrap().iter() {
-                    let _ = client.shutdown(std::net::Shutdown::Both);
-                }
-            }
-            result
-        });
-    }
-
-    fn lines_overtake_each_other(hosted: Hosted) {
-        each_on_a_thread(hosted, |me, clients| {
-            let mut held_back = None;
-            for line in BufReader::new(me.as_ref()).lines() {
-                let line = line?;
-                if line.ends_with("line 2") {
-                    held_back = Some(line);
-                    continue;
-                }
-                send(&others(me, clients), &message(me, &line));
-                if let Some(line) = held_back.take() {
-                    send(&others(me, clients), &message(me, &line));
-                }
-            }
-            Ok(())
-        });
-    }
-
-    refused! {
-        relays_to_the_sender_too by nobody_hears_their_own_line:
-            "That is this client's own line", "relays to everybody instead of everybody else";
-        only_the_newest_client_hears by everybody_else_hears_a_line:
-            "does not hear", "takes the place of an older one";
-        knows_no_lock by long_lines_of_two_speakers_do_not_mix:
-            "two threads write to one client at the same time";
-        names_nobody by each_line_tells_whose_it_is:
-            "does not tell who said it";
-        names_the_listener by each_line_tells_whose_it_is:
-            "does not tell who said it";
-        takes_a_packet_for_a_line by a_line_in_two_packets_is_one_line:
-            "should have heard", "takes what one read returned for a line";
-        takes_a_packet_for_a_line by two_lines_in_one_packet_are_two_lines:
-            "does not tell who said it", "takes what one read returned for a line";
-        takes_a_packet_for_a_line by a_character_split_between_packets_stays_whole:
-            "decodes what one read returned";
-        drops_what_follows_the_first_line_of_a_packet by two_lines_in_one_packet_are_two_lines:
-            "should have heard \"second\"";
-        cuts_long_lines by a_line_of_64_kib_arrives_whole:
-            "longer than a buffer";
-        keeps_the_carriage_return by a_carriage_return_before_the_line_feed_is_dropped:
-            "The carriage return was relayed";
-        forgets_to_remove by whoever_stops_sending_gets_the_end_and_the_others_go_on:
-            "the end of the stream", "stays on the list";
-        ends_the_speaker_when_a_listener_has_left by
-            whoever_stops_sending_gets_the_end_and_the_others_go_on:
-            "without ana", "makes the next relay fail";
-        loses_the_last_words by what_was_said_just_before_leaving_is_heard:
-            "\"last words 39\"", "lost when the client leaves";
-        freezes_when_a_client_vanishes by
-            a_reset_in_the_middle_of_a_burst_does_not_disturb_the_others:
-            "carla should have heard \"burst ", "froze or ended when a client vanished";
-        ends_at_the_first_error by a_reset_in_the_middle_of_a_burst_does_not_disturb_the_others:
-            "froze or ended when a client vanished";
-        ends_at_the_first_error by rubbish_from_one_client_does_not_disturb_the_others:
-            "not UTF-8";
-        lines_overtake_each_other by fifty_clients_hear_each_line_once_and_in_order:
-            "when line 2 of that speaker was next", "overtake each other";
     }
 }

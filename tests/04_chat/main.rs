@@ -1,15 +1,15 @@
 //! Stage 04: what `examples/04_chat_server.rs` and its client promise, and what is still
 //! broken. `lessons/04_chat.md` explains.
 
+mod exercises;
+mod wrong_servers;
+
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread;
 
 use assert_cmd::Command;
-use contract::*;
-use harness::wrong::Hosted;
-use harness::wrong_chat::{Fault, serve};
-use harness::{Client, Server, applies_to_ours_only, example, lazy, patience, refused, survival};
+use harness::{Client, Server, applies_to_ours_only, example, lazy, patience, survival};
 use predicates::prelude::*;
 
 const STAGE: &str = "04_chat";
@@ -17,16 +17,13 @@ const STAGE: &str = "04_chat";
 harness::contract!();
 
 #[test]
-fn a_panic_in_one_thread_lets_its_client_go_and_nobody_else() {
-    if !applies_to_ours_only() {
-        return;
-    }
-    survival::a_panic(STAGE);
+fn a_panic_disconnects_its_own_client_only() {
+    survival::a_panic_disconnects_its_own_client_only(STAGE);
 }
 
 #[test]
 fn the_wording() {
-    let Some(server) = Server::ours(STAGE) else {
+    let Some(server) = Server::of(STAGE).ours_only().start() else {
         return;
     };
     let mut ana = server.client("ana");
@@ -159,176 +156,11 @@ mod the_client {
 
 #[test]
 fn still_broken_one_client_that_never_reads_stops_the_room() {
-    let Some(server) = Server::ours(STAGE) else {
+    let Some(server) = Server::of(STAGE).ours_only().start() else {
         return;
     };
     let mut lazy = lazy::client(&server);
     lazy.write_all(b"lazy\n").unwrap();
     let [ana, beto] = server.chat(["ana", "beto"]);
     lazy::stops_the_room(lazy, &ana, beto);
-}
-
-/// The checks of the exercises in `lessons/04_chat.md`, *Change it*: each fails until its
-/// exercise is done.
-mod exercises {
-    use super::*;
-
-    #[test]
-    #[ignore = "an exercise of lesson 04"]
-    fn exercise_1() {
-        let server = Server::start(STAGE);
-        let [mut ana, _beto] = server.chat(["ana", "beto"]);
-        let mut carla = server.client("carla");
-        server.still_missing("a refusal of the name server");
-        carla.says("server");
-        carla.is_refused();
-        server.still_missing("a refusal whatever the case of the letters");
-        for name in ["SERVER", "Server", "sErVeR"] {
-            carla.says(name);
-            carla.is_refused();
-        }
-        server.still_missing("other names, such as servers and observer, are as good as ever");
-        carla.says("servers");
-        ana.hears("servers");
-        let mut dora = server.client("dora");
-        dora.says("observer");
-        ana.hears("observer");
-    }
-
-    #[test]
-    #[ignore = "an exercise of lesson 04"]
-    fn exercise_2() {
-        let server = Server::start(STAGE);
-        let [mut ana, mut beto, carla] = server.chat(["ana", "beto", "carla"]);
-        // Connected, but not in the room.
-        let _nameless = server.client("somebody without a name");
-        let is_told = |asker: &mut Client, expected: &[&str]| {
-            asker.says("/who");
-            let line = asker.hears("here");
-            let Some(names) = line.strip_prefix("* here: ") else {
-                asker.fail(format!(
-                    "should have heard \"* here: …\", but heard {line:?}."
-                ));
-            };
-            let mut names: Vec<_> = names.trim_end().split(", ").collect();
-            names.sort();
-            if names != expected {
-                asker.fail(format!(
-                    "should have heard the names {expected:?}, but heard {line:?}."
-                ));
-            }
-        };
-        server.still_missing("an answer to /who: \"* here: ana, beto, carla\", in any order");
-        is_told(&mut beto, &["ana", "beto", "carla"]);
-        server.still_missing("an answer for the one who asks, and for nobody else");
-        beto.says("so many?");
-        ana.hears_from("beto", "so many?");
-        server.still_missing("those who have joined, without those who have left");
-        carla.leaves();
-        ana.hears("carla");
-        is_told(&mut ana, &["ana", "beto"]);
-        let mut dora = server.client("dora");
-        dora.says("Dora");
-        ana.hears("Dora");
-        is_told(&mut ana, &["Dora", "ana", "beto"]);
-        server.still_missing("lines that only look like it are said to all, as before");
-        ana.says("/whoever you are");
-        dora.hears_within("/whoever you are", patience());
-        ana.says("who is /who?");
-        dora.hears_from("ana", "who is /who?");
-    }
-
-    #[test]
-    #[ignore = "an exercise of lesson 04"]
-    fn exercise_3() {
-        let server = Server::start(STAGE);
-        let [mut ana, mut beto, mut carla] = server.chat(["ana", "beto", "carla"]);
-        server.still_missing("for beto: \"ana (to you): hola\"");
-        ana.says("/to beto hola");
-        beto.hears_exactly("ana (to you): hola");
-        server
-            .still_missing("that nobody else hears what is meant for one, nor the one who says it");
-        beto.says("what a surprise");
-        carla.hears_from("beto", "what a surprise");
-        ana.hears_from("beto", "what a surprise");
-        server.still_missing("all that follows the name, blanks and colons too");
-        carla.says("/to ana do you:  see?");
-        ana.hears_exactly("carla (to you): do you:  see?");
-        server.still_missing("names whatever their case: the room tells ANA from ana nowhere else");
-        carla.says("/to ANA and now?");
-        ana.hears_exactly("carla (to you): and now?");
-        server.still_missing("for ana, if nobody has that name: a line that begins with \"! \"");
-        ana.says("/to nobody are you there?");
-        let line = ana.hears_any(patience()).unwrap_or_default();
-        if !line.starts_with("! ") {
-            ana.fail(format!(
-                "should have heard that there is no such name, but heard {line:?}."
-            ));
-        }
-        server.still_missing("that a line for somebody who has left reaches nobody");
-        carla.leaves();
-        ana.hears("carla");
-        beto.hears("carla");
-        ana.says("/to carla too late");
-        let line = ana.hears_any(patience()).unwrap_or_default();
-        if !line.starts_with("! ") {
-            ana.fail(format!(
-                "should have heard that carla has left, but heard {line:?}."
-            ));
-        }
-        ana.says("that was all");
-        beto.hears_from("ana", "that was all");
-    }
-}
-
-#[test]
-fn wrong_servers_are_refused() {
-    macro_rules! wrong {
-        ($($name:ident: $fault:ident;)+) => {
-            $(fn $name(hosted: Hosted) { serve(hosted, Fault::$fault) })+
-        };
-    }
-    wrong! {
-        never_announces_joining: NeverAnnouncesJoining;
-        relays_to_the_sender_too: RelaysToTheSenderToo;
-        names_nobody: NamesNobody;
-        takes_the_packet_for_the_name: TakesThePacketForTheName;
-        announces_leaving_twice: AnnouncesLeavingTwice;
-        never_announces_leaving: NeverAnnouncesLeaving;
-        announces_leaving_only_in_order: AnnouncesLeavingOnlyInOrder;
-        takes_a_taken_name: TakesATakenName;
-        tells_ana_from_capital_ana: TellsAnaFromANA;
-        takes_any_name: TakesAnyName;
-        hangs_up_on_a_refused_name: HangsUpOnARefusedName;
-        keeps_the_name_taken: KeepsTheNameTaken;
-        speaks_to_the_nameless: SpeaksToTheNameless;
-    }
-    refused! {
-        never_announces_joining by joining_is_announced_to_the_others:
-            "should have heard \"carla\"", "nobody is told of a new client";
-        relays_to_the_sender_too by nobody_hears_their_own_line:
-            "to everybody instead of everybody else";
-        names_nobody by a_line_reaches_everybody_else_with_its_speakers_name:
-            "does not tell that ana said it";
-        takes_the_packet_for_the_name by name_and_first_line_may_come_in_one_packet:
-            "takes what the first read returned for the name";
-        announces_leaving_twice by a_leave_is_announced_once_after_a_close:
-            "should have heard \"carla\"", "at several places";
-        never_announces_leaving by a_leave_is_announced_once_after_a_half_close:
-            "should have heard \"beto\"", "or at none";
-        announces_leaving_only_in_order by a_leave_is_announced_once_after_a_reset:
-            "should have heard \"beto\"", "or at none";
-        takes_a_taken_name by names_are_unique_whatever_their_case:
-            "should have heard a refusal", "the same name";
-        tells_ana_from_capital_ana by names_are_unique_whatever_their_case:
-            "should have heard a refusal", "nor Ana and ana";
-        takes_any_name by a_refused_name_may_be_tried_again:
-            "should have heard a refusal", "1 to 24 characters";
-        hangs_up_on_a_refused_name by a_refused_name_may_be_tried_again:
-            "a refusal", "1 to 24 characters";
-        keeps_the_name_taken by a_name_is_free_when_its_owner_has_left:
-            "stays taken";
-        speaks_to_the_nameless by without_a_name_nobody_hears_or_is_heard:
-            "who has no name yet is not in the room";
-    }
 }

@@ -5,35 +5,29 @@ use std::time::{Duration, Instant};
 
 use super::{Client, Server, everybody_speaks_at_once, has_words, patience};
 
-/// Makes a test of each promise, for the stage in `STAGE`.
-#[macro_export]
-macro_rules! contract {
-    () => {
-        $crate::promises! { contract:
-            joining_is_announced_to_the_others
-            a_line_reaches_everybody_else_with_its_speakers_name
-            nobody_hears_their_own_line
-            name_and_first_line_may_come_in_one_packet
-            a_leave_is_announced_once_after_a_half_close
-            a_leave_is_announced_once_after_a_close
-            a_leave_is_announced_once_after_a_reset
-            a_refused_name_may_be_tried_again
-            names_are_unique_whatever_their_case
-            of_many_who_want_a_name_at_once_one_gets_it
-            a_name_is_free_when_its_owner_has_left
-            without_a_name_nobody_hears_or_is_heard
-            a_line_in_two_packets_is_one_line
-            two_lines_in_one_packet_are_two_lines
-            a_character_split_between_packets_stays_whole
-            a_line_of_4_kib_arrives_whole
-            a_carriage_return_before_the_line_feed_is_dropped
-            what_was_said_just_before_leaving_is_heard
-            what_was_said_before_vanishing_is_heard_while_others_speak
-            a_reset_in_the_middle_of_a_burst_does_not_disturb_the_others
-            rubbish_from_one_client_does_not_disturb_the_others
-            fifty_clients_hear_each_line_once_and_in_order
-        }
-    };
+promises! { contract:
+    joining_is_announced_to_the_others
+    a_line_reaches_everybody_else_with_its_speakers_name
+    nobody_hears_their_own_line
+    name_and_first_line_may_come_in_one_packet
+    a_leave_is_announced_once_after_a_half_close
+    a_leave_is_announced_once_after_a_close
+    a_leave_is_announced_once_after_a_reset
+    a_refused_name_may_be_tried_again
+    names_are_unique_whatever_their_case
+    of_many_who_want_a_name_at_once_one_gets_it
+    a_name_is_free_when_its_owner_has_left
+    without_a_name_nobody_hears_or_is_heard
+    a_line_in_two_packets_is_one_line
+    two_lines_in_one_packet_are_two_lines
+    a_character_split_between_packets_stays_whole
+    a_line_of_4_kib_arrives_whole
+    a_carriage_return_before_the_line_feed_is_dropped
+    what_was_said_just_before_leaving_is_heard
+    what_was_said_before_vanishing_is_heard_while_others_speak
+    a_reset_in_the_middle_of_a_burst_does_not_disturb_the_others
+    rubbish_from_one_client_does_not_disturb_the_others
+    fifty_clients_hear_each_line_once_and_in_order
 }
 
 pub fn joining_is_announced_to_the_others(stage: &str) {
@@ -287,7 +281,7 @@ pub fn what_was_said_just_before_leaving_is_heard(stage: &str) {
 /// Ana says much, and has gone when the server looks. Whoever writes to her finds out before
 /// all is read. (Only Linux is sure to keep what has arrived before the reset.)
 pub fn what_was_said_before_vanishing_is_heard_while_others_speak(stage: &str) {
-    let Some(server) = Server::ours(stage) else {
+    let Some(server) = Server::of(stage).ours_only().start() else {
         return;
     };
     let [mut ana, mut beto, mut carla] = server.chat(["ana", "beto", "carla"]);

@@ -10,16 +10,10 @@ use std::time::{Duration, Instant};
 
 use super::{Client, Server, has_words, patience};
 
-/// Makes a test of each promise, for the stage in `STAGE`.
-#[macro_export]
-macro_rules! lazy {
-    () => {
-        $crate::promises! { lazy:
-            who_does_not_read_harms_nobody_else
-            many_who_do_not_read_are_put_out_at_once
-            who_half_closes_gets_what_is_due
-        }
-    };
+promises! { lazy:
+    who_does_not_read_harms_nobody_else
+    many_who_do_not_read_are_put_out_at_once
+    who_half_closes_gets_what_is_due
 }
 
 /// What is the matter when the others hear nothing any more.
@@ -85,13 +79,13 @@ pub fn joins_and_reads_little(server: &Server, name: &str, others: &mut [&mut Cl
 }
 
 pub fn who_does_not_read_harms_nobody_else(stage: &str) {
-    if let Some(server) = Server::unhurried(stage) {
+    if let Some(server) = Server::of(stage).with_high_limits().start() {
         is_put_out(&server);
     }
 }
 
 pub fn who_half_closes_gets_what_is_due(stage: &str) {
-    if let Some(server) = Server::unhurried(stage) {
+    if let Some(server) = Server::of(stage).with_high_limits().start() {
         gets_what_is_due(&server);
     }
 }
@@ -99,16 +93,13 @@ pub fn who_half_closes_gets_what_is_due(stage: &str) {
 /// So many who never read are all put out at once, and each of them is announced. (A server
 /// that puts them out one inside the other needs a stack for all of them.)
 pub fn many_who_do_not_read_are_put_out_at_once(stage: &str) {
-    let (server, sleepers) = if std::env::var_os("STAGE_CMD").is_some() {
-        match Server::unhurried(stage) {
-            Some(server) => (server, 3),
-            None => return,
-        }
-    } else {
-        let mut command = super::example(&format!("{stage}_server"));
-        command.args(super::server::higher_limits(stage));
-        command.env("RUST_MIN_STACK", "65536");
-        (Server::example(stage, command), 60)
+    let with_small_stacks = Server::of(stage).env("RUST_MIN_STACK", "65536");
+    let Some(server) = with_small_stacks.with_high_limits().start() else {
+        return;
+    };
+    let sleepers = match std::env::var_os("STAGE_CMD") {
+        Some(_) => 3,
+        None => 60,
     };
     server.likely_cause(SOMEBODY_WAITS);
     let [mut ana, mut beto] = server.chat(["ana", "beto"]);

@@ -10,29 +10,23 @@ use std::time::{Duration, Instant};
 
 use super::{Client, Server, has_words, patience, pause};
 
-/// Makes a test of each promise, for the stage in `STAGE`.
-#[macro_export]
-macro_rules! limits {
-    () => {
-        $crate::promises! { limits:
-            an_endless_line_is_refused
-            an_endless_name_is_refused
-            an_endless_line_takes_no_memory
-            a_flood_is_stopped
-            a_flood_of_names_is_stopped
-            who_speaks_now_and_then_may_say_much
-            a_pause_of_the_server_harms_nobody
-            who_reads_is_never_too_slow
-            bytes_that_are_not_text_are_replaced
-            no_control_character_reaches_another_terminal
-            a_client_too_many_is_told_and_may_come_back
-            a_crowd_is_turned_away
-            who_gives_no_name_is_put_out
-            who_says_nothing_is_put_out
-            one_busy_client_does_not_starve_the_others
-            who_is_put_out_is_told_in_order_and_the_log_once
-        }
-    };
+promises! { limits:
+    an_endless_line_is_refused
+    an_endless_name_is_refused
+    an_endless_line_takes_no_memory
+    a_flood_is_stopped
+    a_flood_of_names_is_stopped
+    who_speaks_now_and_then_may_say_much
+    a_pause_of_the_server_harms_nobody
+    who_reads_is_never_too_slow
+    bytes_that_are_not_text_are_replaced
+    no_control_character_reaches_another_terminal
+    a_client_too_many_is_told_and_may_come_back
+    a_crowd_is_turned_away
+    who_gives_no_name_is_put_out
+    who_says_nothing_is_put_out
+    one_busy_client_does_not_starve_the_others
+    who_is_put_out_is_told_in_order_and_the_log_once
 }
 
 /// Somebody who will go beyond a limit, and is in the room.
@@ -121,7 +115,7 @@ pub fn who_speaks_now_and_then_may_say_much(stage: &str) {
 
 /// Ctrl-Z and `fg`: some systems end a read with "interrupted" then.
 pub fn a_pause_of_the_server_harms_nobody(stage: &str) {
-    let Some(server) = Server::ours(stage) else {
+    let Some(server) = Server::of(stage).ours_only().start() else {
         return;
     };
     let [mut ana, mut beto] = server.chat(["ana", "beto"]);
@@ -134,7 +128,7 @@ pub fn a_pause_of_the_server_harms_nobody(stage: &str) {
 /// it three times as long. Who reads all the time gets all of it.
 pub fn who_reads_is_never_too_slow(stage: &str) {
     const SPEAKERS: usize = 60;
-    let Some(server) = Server::ours(stage) else {
+    let Some(server) = Server::of(stage).ours_only().start() else {
         return;
     };
     let [mut ana, _beto] = server.chat(["ana", "beto"]);
@@ -164,7 +158,7 @@ pub fn who_reads_is_never_too_slow(stage: &str) {
 
 /// A gibibyte without an end of line, as fast as it goes.
 pub fn an_endless_line_takes_no_memory(stage: &str) {
-    let Some(server) = Server::ours(stage) else {
+    let Some(server) = Server::of(stage).ours_only().start() else {
         return;
     };
     let [mut ana, mut beto] = server.chat(["ana", "beto"]);
@@ -255,7 +249,11 @@ pub fn no_control_character_reaches_another_terminal(stage: &str) {
 }
 
 pub fn a_client_too_many_is_told_and_may_come_back(stage: &str) {
-    let Some(server) = Server::ours_with(stage, &["--max-clients", "3"]) else {
+    let Some(server) = Server::of(stage)
+        .with(["--max-clients", "3"])
+        .ours_only()
+        .start()
+    else {
         return;
     };
     let [mut ana, mut beto] = server.chat(["ana", "beto"]);
@@ -277,12 +275,15 @@ pub fn a_client_too_many_is_told_and_may_come_back(stage: &str) {
 
 /// Many more connections than clients may be: by its own limit, and by the system's.
 pub fn a_crowd_is_turned_away(stage: &str) {
-    let Some(server) = Server::ours_with(stage, &["--max-clients", "20"]) else {
+    let Some(server) = Server::of(stage)
+        .with(["--max-clients", "20"])
+        .ours_only()
+        .start()
+    else {
         return;
     };
     crowd(&server, 300, 20);
-    if cfg!(unix) {
-        let server = super::survival::limited(stage, "ulimit -n 64");
+    if let Some(server) = super::survival::limited(stage, "ulimit -n 64") {
         server.shows("room for 48 clients: the system grants 64 open files");
         crowd(&server, 300, 48);
     }
@@ -330,7 +331,11 @@ fn others_get_in(server: &Server, ana: &mut Client, beto: &mut Client) {
 }
 
 pub fn who_gives_no_name_is_put_out(stage: &str) {
-    let Some(server) = Server::ours_with(stage, &["--name-timeout", "0.3"]) else {
+    let Some(server) = Server::of(stage)
+        .with(["--name-timeout", "0.3"])
+        .ours_only()
+        .start()
+    else {
         return;
     };
     let told = "! no name within 0.3 s";
@@ -358,7 +363,11 @@ pub fn who_gives_no_name_is_put_out(stage: &str) {
 }
 
 pub fn who_says_nothing_is_put_out(stage: &str) {
-    let Some(server) = Server::ours_with(stage, &["--idle-timeout", "0.3"]) else {
+    let Some(server) = Server::of(stage)
+        .with(["--idle-timeout", "0.3"])
+        .ours_only()
+        .start()
+    else {
         return;
     };
     let mut ana = server.client("ana");
@@ -369,7 +378,7 @@ pub fn who_says_nothing_is_put_out(stage: &str) {
 }
 
 pub fn who_is_put_out_is_told_in_order_and_the_log_once(stage: &str) {
-    let Some(server) = Server::ours(stage) else {
+    let Some(server) = Server::of(stage).ours_only().start() else {
         return;
     };
     let mut rude = server.client("rude");
@@ -404,7 +413,7 @@ pub fn who_is_put_out_is_told_in_order_and_the_log_once(stage: &str) {
 
 /// Somebody tries names that are refused, as fast as the server answers.
 pub fn one_busy_client_does_not_starve_the_others(stage: &str) {
-    let Some(server) = Server::unhurried(stage) else {
+    let Some(server) = Server::of(stage).with_high_limits().start() else {
         return;
     };
     let [mut ana, mut beto] = server.chat(["ana", "beto"]);

@@ -9,21 +9,15 @@ use std::time::{Duration, Instant};
 use super::lazy::joins_and_reads_little;
 use super::{Server, has_words, patience};
 
-/// Makes a test of each promise, for the stage in `STAGE`.
-#[macro_export]
-macro_rules! shutdown {
-    () => {
-        $crate::promises! { shutdown:
-            everybody_is_told
-            nothing_that_the_room_accepted_is_lost
-            nobody_can_hold_the_server_up
-            the_grace_is_as_long_as_one_says
-            a_second_ctrl_c_ends_it_at_once
-            who_comes_after_ctrl_c_is_not_let_in
-            whoever_comes_too_late_is_refused
-            a_log_that_nobody_reads_stops_nobody
-        }
-    };
+promises! { shutdown:
+    everybody_is_told
+    nothing_that_the_room_accepted_is_lost
+    nobody_can_hold_the_server_up
+    the_grace_is_as_long_as_one_says
+    a_second_ctrl_c_ends_it_at_once
+    who_comes_after_ctrl_c_is_not_let_in
+    whoever_comes_too_late_is_refused
+    a_log_that_nobody_reads_stops_nobody
 }
 
 pub fn everybody_is_told(stage: &str) {
@@ -43,7 +37,11 @@ pub fn everybody_is_told(stage: &str) {
 }
 
 pub fn nothing_that_the_room_accepted_is_lost(stage: &str) {
-    let Some(server) = Server::unhurried_with(stage, &["--grace", "60"]) else {
+    let Some(server) = Server::of(stage)
+        .with(["--grace", "60"])
+        .with_high_limits()
+        .start()
+    else {
         return;
     };
     let [mut ana, mut beto] = server.chat(["ana", "beto"]);
@@ -68,7 +66,11 @@ pub fn nothing_that_the_room_accepted_is_lost(stage: &str) {
 }
 
 pub fn nobody_can_hold_the_server_up(stage: &str) {
-    let Some(server) = Server::unhurried_with(stage, &["--grace", "0.5"]) else {
+    let Some(server) = Server::of(stage)
+        .with(["--grace", "0.5"])
+        .with_high_limits()
+        .start()
+    else {
         return;
     };
     server.likely_cause("the server joins the threads of clients that never read, or never close");
@@ -97,7 +99,11 @@ pub fn nobody_can_hold_the_server_up(stage: &str) {
 }
 
 pub fn the_grace_is_as_long_as_one_says(stage: &str) {
-    let Some(server) = Server::ours_with(stage, &["--grace", "0.5"]) else {
+    let Some(server) = Server::of(stage)
+        .with(["--grace", "0.5"])
+        .ours_only()
+        .start()
+    else {
         return;
     };
     let mut ana = server.client("ana");
@@ -116,7 +122,11 @@ pub fn the_grace_is_as_long_as_one_says(stage: &str) {
 }
 
 pub fn a_second_ctrl_c_ends_it_at_once(stage: &str) {
-    let Some(server) = Server::ours_with(stage, &["--grace", "3600"]) else {
+    let Some(server) = Server::of(stage)
+        .with(["--grace", "3600"])
+        .ours_only()
+        .start()
+    else {
         return;
     };
     let mut ana = server.client("ana");
@@ -153,7 +163,11 @@ pub fn who_comes_after_ctrl_c_is_not_let_in(stage: &str) {
 }
 
 pub fn whoever_comes_too_late_is_refused(stage: &str) {
-    let Some(server) = Server::ours_with(stage, &["--grace", "3600"]) else {
+    let Some(server) = Server::of(stage)
+        .with(["--grace", "3600"])
+        .ours_only()
+        .start()
+    else {
         return;
     };
     let [mut ana, _beto] = server.chat(["ana", "beto"]);
@@ -168,18 +182,12 @@ pub fn whoever_comes_too_late_is_refused(stage: &str) {
 
 /// The operator has stopped the terminal (Ctrl-S), or looks at something else.
 pub fn a_log_that_nobody_reads_stops_nobody(stage: &str) {
-    if !super::applies_to_ours_only() {
+    // What the server prints goes into a pipe. After the line about listening has been read,
+    // the pipe is always full.
+    let script = "{ yes '' & exec \"$0\" \"$@\"; } | { grep -m 1 listening; exec sleep 3600; }";
+    let Some(server) = Server::of(stage).in_shell(script).ours_only().start() else {
         return;
-    }
-    // What the server prints goes into a pipe that is always full, once somebody has
-    // read where it listens.
-    let mut shell = std::process::Command::new("sh");
-    shell.args([
-        "-c",
-        "{ yes '' & exec \"$0\" \"$@\"; } | { grep -m 1 listening; exec sleep 3600; }",
-    ]);
-    shell.arg(super::example(&format!("{stage}_server")).get_program());
-    let server = Server::example(stage, shell);
+    };
     server.likely_cause("the server waits until what it logs is written");
     let [mut ana, mut beto] = server.chat(["ana", "beto"]);
     for _ in 0..100 {
