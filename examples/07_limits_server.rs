@@ -203,6 +203,7 @@ impl Session {
                 silence = Refusal::Idle(self.limits.idle_timeout);
                 deadline = Instant::now() + self.limits.idle_timeout;
             }
+            thread::yield_now(); // let the writers keep up with a crowd that speaks
             if count == 0 || within_limits.is_err() {
                 return within_limits.or_else(|refusal| self.refuse(refusal));
             }
@@ -255,12 +256,16 @@ impl Session {
     /// Waits for a line, and writes it with the lines that have gathered behind it. Ends
     /// when the chat has dropped the outbox, and all that was in it is written.
     fn write_lines(&self, lines: outbox::Lines, _written: Sender<()>) {
+        let mut is_behind = false;
         while let Ok(line) = lines.recv() {
-            thread::yield_now(); // let the clients that speak go on: more lines gather
+            if !is_behind {
+                thread::yield_now(); // let the clients that speak go on: more lines gather
+            }
             let mut gathered = String::from(&*line);
             for line in lines.try_iter() {
                 gathered += &line;
             }
+            is_behind = gathered.len() >= outbox::GATHERED; // in a crowd, each yield costs much
             if (&*self.stream).write_all(gathered.as_bytes()).is_err() {
                 return; // the reader sees the end of the connection too, and leaves
             }

@@ -12,7 +12,7 @@ const MAX_LINES: usize = 512;
 
 /// About how many bytes a writer takes at a time: this much memory is in its hands, and no
 /// longer counted.
-const GATHERED: usize = 16 * 1024;
+pub const GATHERED: usize = 16 * 1024;
 
 /// Makes an outbox in which at most so many bytes wait, and the writer's end of it.
 ///
