@@ -291,6 +291,13 @@ const ROWS: &[Row] = &[
         only_on_unix: false,
     },
     Row {
+        what: "a flood within the rate by 240 clients that never read",
+        applies: |stage| stage >= 7,
+        survives: |stage| limits::a_flood_within_the_rate_takes_little_memory(&stage.name),
+        falls: never_falls,
+        only_on_unix: false,
+    },
+    Row {
         what: "more clients come than there is room for",
         applies: |_| true,
         survives: |stage| {

@@ -62,3 +62,31 @@ fn measure_a_crowd_of_two_thousand() {
         );
     }
 }
+
+/// Clients that say as much as the rate permits, and read nothing. To repeat it (it takes
+/// 2,000 open files: `ulimit -n 4096`):
+/// `cargo test --release --test 07_limits measure_a_flood -- --ignored --nocapture`
+#[test]
+#[ignore = "a measurement, which takes a few seconds and 2,000 open files"]
+fn measure_a_flood_within_the_rate() {
+    use harness::limits::{HONEST, flood};
+
+    println!("| server | flooders | peak memory | honest clients still there | time |");
+    println!("|---|--:|--:|--:|--:|");
+    for stage in ["07_limits", "08_event_loop", "09_async"] {
+        for flooders in [120, 240, 950] {
+            let Some(server) = Server::of(stage).ours_only().start() else {
+                return;
+            };
+            let flood = flood(&server, flooders);
+            let peak = flood.peak_memory.map_or("not measured".into(), |bytes| {
+                format!("{:.0} MiB", bytes as f64 / 1048576.0)
+            });
+            println!(
+                "| {stage} | {flooders} | {peak} | {} of {HONEST} | {:.1} s |",
+                flood.still_there,
+                flood.time.as_secs_f64()
+            );
+        }
+    }
+}

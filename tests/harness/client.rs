@@ -270,6 +270,21 @@ impl Client {
         }
     }
 
+    /// The next line with this beginning, if one arrives within that time. Other lines are
+    /// skipped.
+    pub fn hears_next(&mut self, beginning: &str, patience: Duration) -> Option<String> {
+        let deadline = Instant::now() + patience;
+        loop {
+            match self.next(deadline.saturating_duration_since(Instant::now())) {
+                Came::Line(line) if line.starts_with(beginning.as_bytes()) => {
+                    return Some(String::from_utf8_lossy(&line).into_owned());
+                }
+                Came::Line(_) => {}
+                _ => return None,
+            }
+        }
+    }
+
     /// The next line, whatever it is, if one arrives within that time.
     pub fn hears_any(&mut self, patience: Duration) -> Option<String> {
         match self.next(patience) {

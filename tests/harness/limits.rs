@@ -21,6 +21,7 @@ promises! { limits:
     who_reads_is_never_too_slow
     bytes_that_are_not_text_are_replaced
     no_control_character_reaches_another_terminal
+    a_flood_within_the_rate_takes_little_memory
     a_client_too_many_is_told_and_may_come_back
     a_crowd_is_turned_away
     who_gives_no_name_is_put_out
@@ -204,6 +205,144 @@ pub fn a_flood_is_stopped(stage: &str) {
     if !ana.hears_within("it is", patience()) {
         ana.fail("does not hear beto any more.".into());
     }
+}
+
+/// Many clients say as much as the rate permits, and read nothing. Each of them stays within
+/// its limits. Yet there must be a limit for all of them together.
+pub fn a_flood_within_the_rate_takes_little_memory(stage: &str) {
+    const MOST: u64 = 64 << 20;
+    let Some(server) = Server::of(stage).ours_only().start() else {
+        return;
+    };
+    server.likely_cause("each outbox has a limit, but all outboxes together have none");
+    let flood = flood(&server, 240);
+    if flood.still_there < HONEST {
+        server.fail(format!(
+            "Of {HONEST} clients that read all the time, only {} heard every line of ana's.",
+            flood.still_there
+        ));
+    }
+    match flood.peak_memory {
+        Some(peak) if peak >= MOST => {
+            server.fail(format!("It had {} MiB of memory in use.", peak >> 20));
+        }
+        Some(_) => {}
+        None => eprintln!("the memory is not measured: this system does not tell its peak"),
+    }
+}
+
+/// How many clients read all the time during a flood.
+pub const HONEST: usize = 10;
+
+/// What came of a flood.
+pub struct Flood {
+    /// How many honest clients have stayed, and have heard all that they should.
+    pub still_there: usize,
+    /// The most memory that the server had in use, in bytes, where the system tells it.
+    pub peak_memory: Option<u64>,
+    pub time: Duration,
+}
+
+/// So many clients each say 400 lines at once, which the default rate permits, and read
+/// nothing. Among ten honest clients, which read all the time, ana speaks to the others.
+pub fn flood(server: &Server, flooders: usize) -> Flood {
+    let names: [String; HONEST - 1] = std::array::from_fn(|n| format!("honest{n}"));
+    let names: [&str; HONEST] = std::array::from_fn(|n| match n {
+        0 => "ana",
+        _ => &names[n - 1],
+    });
+    let mut honest = server.chat(names);
+    let flooders: Vec<_> = (0..flooders).map(|n| flooder(server, n)).collect();
+    let [ana, others @ ..] = &mut honest;
+    for _ in &flooders {
+        if ana.hears_next("* flooder", patience()).is_none() {
+            ana.fail("should have heard of every client that joined.".into());
+        }
+    }
+
+    let start = Instant::now();
+    let mut anas_words = ana.stream().try_clone().unwrap();
+    let still_there = thread::scope(|scope| {
+        let flood = scope.spawn(|| floods(&flooders));
+        let hearing: Vec<_> = others
+            .iter_mut()
+            .map(|other| scope.spawn(|| hears_all_of_anas_lines(other)))
+            .collect();
+        let reading = scope.spawn(|| ana.hears_next("honest0: goodbye", 4 * patience()));
+        // Ana speaks until the flood is over, at less than her rate.
+        for n in 0.. {
+            let last = flood.is_finished();
+            let text = if last {
+                "goodbye".into()
+            } else {
+                format!("line {n}")
+            };
+            // An error: she has been disconnected, which is noticed below.
+            let _ = anas_words.write_all(format!("{text}\n").as_bytes());
+            if last {
+                break;
+            }
+            thread::park_timeout(Duration::from_millis(12));
+        }
+        let heard = hearing.into_iter().map(|thread| thread.join().unwrap());
+        let still_there = heard.filter(|heard| *heard).count();
+        still_there + usize::from(reading.join().unwrap().is_some())
+    });
+    Flood {
+        still_there,
+        peak_memory: server.peak_memory(),
+        time: start.elapsed(),
+    }
+}
+
+/// A client that is in the room. Its system takes little for it, so that the server is soon
+/// stuck on it.
+fn flooder(server: &Server, number: usize) -> Client {
+    let mut flooder = server.client_with_buffer("flooder", 1024);
+    flooder.says(&format!("flooder{number}"));
+    flooder.stream().set_nonblocking(true).unwrap();
+    flooder
+}
+
+/// All of them send their lines, until each has sent them or has been disconnected. (Some
+/// systems tell a client that it has been disconnected only after it has read all. So it is
+/// over, too, when no client has been able to send for a while.)
+fn floods(flooders: &[Client]) {
+    const LINE: usize = 4001;
+    // The name was a line too.
+    const SENT: usize = 399 * LINE;
+    // Each of these characters becomes three bytes when it is made harmless.
+    let lines = format!("{}\n", "\u{1}".repeat(LINE - 1)).repeat(16);
+    let mut flooding: Vec<_> = flooders.iter().map(|client| (client.stream(), 0)).collect();
+    let mut last_sent = Instant::now();
+    while !flooding.is_empty() && last_sent.elapsed() < Duration::from_millis(500) {
+        flooding.retain_mut(|(stream, sent)| {
+            let begin = *sent % lines.len();
+            let end = lines.len().min(begin + SENT - *sent);
+            match stream.write(&lines.as_bytes()[begin..end]) {
+                Ok(count) => {
+                    last_sent = Instant::now();
+                    *sent += count;
+                    *sent < SENT
+                }
+                Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+            }
+        });
+        pause(0);
+    }
+}
+
+/// Hears all that ana says, until she says goodbye, and answers that. False if a line is
+/// missing, or the connection has ended.
+fn hears_all_of_anas_lines(client: &mut Client) -> bool {
+    for n in 0.. {
+        match client.hears_next("ana: ", 4 * patience()).as_deref() {
+            Some("ana: goodbye") => break,
+            Some(line) if line == format!("ana: line {n}") => {}
+            _ => return false,
+        }
+    }
+    client.name() != "honest0" || client.stream().write_all(b"goodbye\n").is_ok()
 }
 
 pub fn bytes_that_are_not_text_are_replaced(stage: &str) {

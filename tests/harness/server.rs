@@ -274,6 +274,17 @@ impl Server {
         self.process(sysinfo::Process::memory)
     }
 
+    /// The most memory that the process has ever had in use, in bytes. Only Linux tells it.
+    pub fn peak_memory(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process_id()));
+        let status = status.ok()?;
+        let peak = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))?;
+        let kibibytes: u64 = peak.trim().strip_suffix(" kB")?.parse().ok()?;
+        Some(kibibytes * 1024)
+    }
+
     /// The time that the process has spent on a processor.
     pub fn cpu_time(&self) -> Duration {
         Duration::from_millis(self.process(sysinfo::Process::accumulated_cpu_time))
