@@ -215,7 +215,12 @@ pub fn a_flood_within_the_rate_takes_little_memory(stage: &str) {
         return;
     };
     server.likely_cause("each outbox has a limit, but all outboxes together have none");
-    let flood = flood(&server, 240);
+    let mut flood = self::flood(&server, 240);
+    if flood.still_there < HONEST {
+        // Perhaps the honest clients had too little time to read, on a busy machine: once
+        // more. The peak of the memory is that of both floods.
+        flood = self::flood(&server, 240);
+    }
     if flood.still_there < HONEST {
         server.fail(format!(
             "Of {HONEST} clients that read all the time, only {} heard every line of ana's.",
@@ -268,7 +273,7 @@ pub fn flood(server: &Server, flooders: usize) -> Flood {
             .iter_mut()
             .map(|other| scope.spawn(|| hears_all_of_anas_lines(other)))
             .collect();
-        let reading = scope.spawn(|| ana.hears_next("honest0: goodbye", 4 * patience()));
+        let reading = scope.spawn(|| ana.hears_next("honest", 4 * patience()));
         // Ana speaks until the flood is over, at less than her rate.
         for n in 0.. {
             let last = flood.is_finished();
@@ -342,7 +347,7 @@ fn hears_all_of_anas_lines(client: &mut Client) -> bool {
             _ => return false,
         }
     }
-    client.name() != "honest0" || client.stream().write_all(b"goodbye\n").is_ok()
+    client.stream().write_all(b"goodbye\n").is_ok()
 }
 
 pub fn bytes_that_are_not_text_are_replaced(stage: &str) {
