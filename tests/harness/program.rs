@@ -1,8 +1,10 @@
 //! Programs under test: built, started, watched, and ended with all they started.
 
 use std::collections::BTreeMap;
+use std::env::consts::EXE_SUFFIX;
+use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once, PoisonError};
 use std::thread;
@@ -18,23 +20,56 @@ pub fn example(name: &str) -> Command {
     static BUILT: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
     // A test that failed to build one program must not fail the tests of the others.
     let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
-    if !built.contains_key(name) {
-        let mut build = escargot::CargoBuild::new()
-            .manifest_path(root().join("Cargo.toml"))
-            .example(name)
-            .current_release();
-        if name.starts_with("10_") {
-            build = build.features("window");
-        }
-        match build.run() {
-            Ok(program) => built.insert(name.into(), program.path().into()),
-            Err(_) => panic!(
-                "\n\nexamples/{name}.rs cannot be built:\n\n{}",
-                complaint(name)
-            ),
-        };
+    let program = built
+        .entry(name.into())
+        .or_insert_with(|| up_to_date(name).unwrap_or_else(|| build(name)));
+    Command::new(program)
+}
+
+fn build(name: &str) -> PathBuf {
+    let mut build = escargot::CargoBuild::new()
+        .manifest_path(root().join("Cargo.toml"))
+        .example(name)
+        .current_release();
+    if name.starts_with("10_") {
+        build = build.features("window");
     }
-    Command::new(&built[name])
+    match build.run() {
+        Ok(program) => program.path().into(),
+        Err(_) => panic!(
+            "\n\nexamples/{name}.rs cannot be built:\n\n{}",
+            complaint(name)
+        ),
+    }
+}
+
+/// The program, if it is newer than all that it was built from. To ask cargo takes a third
+/// of a second each time, and all tests together would ask fifty times.
+fn up_to_date(name: &str) -> Option<PathBuf> {
+    if name.starts_with("10_") {
+        return None; // it may have been built without its feature
+    }
+    // Where cargo puts the examples, beside the folder of the tests.
+    let tests = std::env::current_exe().ok()?;
+    let folder = tests.parent()?.parent()?.join("examples");
+    let program = folder.join(format!("{name}{EXE_SUFFIX}"));
+    let changed = |path: &Path| path.metadata().and_then(|data| data.modified()).ok();
+    let built = changed(&program)?;
+
+    // Cargo writes down the sources: "PROGRAM: FILE FILE …".
+    let sources = fs::read_to_string(folder.join(format!("{name}.d"))).ok()?;
+    let (_, sources) = sources.split_once(": ")?;
+    let sources = sources.trim().replace("\\ ", "\0");
+    let sources = sources.split(' ').map(|file| file.replace('\0', " "));
+    let sources: Vec<_> = sources.map(PathBuf::from).collect();
+    // A copy of the kit that shares the build directory has programs of the same names.
+    let ours = ["examples", "src"].map(|folder| root().join(folder));
+    let is_ours = |file: &PathBuf| ours.iter().any(|folder| file.starts_with(folder));
+    let manifests = ["Cargo.toml", "Cargo.lock", ".cargo/config.toml"];
+    let manifests = manifests.map(|file| root().join(file));
+    let is_older = |file: &PathBuf| changed(file).is_some_and(|time| time < built);
+    let is_fresh = sources.iter().all(is_ours) && sources.iter().chain(&manifests).all(is_older);
+    is_fresh.then_some(program)
 }
 
 /// What the compiler says about an example, for people: `escargot` asks for it as JSON.
