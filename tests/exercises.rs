@@ -732,7 +732,10 @@ fn is_graded(program: &str, arguments: &[&str], block: &str) {
     ] {
         assert!(failed.split(' ').any(|failed| failed == test), "{said}");
     }
-    assert!(!failed.contains("everybody_else_hears_a_line"), "{said}");
+    assert!(
+        !failed.contains("every_other_client_hears_a_line"),
+        "{said}"
+    );
     assert!(table.contains(" should have heard "), "{said}");
     let told = row("carla ");
     assert!(

@@ -180,10 +180,10 @@ mod in_python {
     #[test]
     fn the_server_that_tutorials_have_is_told_its_two_faults() {
         let right = [
-            "everybody_else_hears_a_line",
-            "nobody_hears_their_own_line",
-            "each_line_tells_whose_it_is",
-            "whoever_stops_sending_gets_the_end_and_the_others_go_on",
+            "every_other_client_hears_a_line",
+            "a_client_does_not_hear_its_own_line",
+            "each_line_tells_who_said_it",
+            "a_client_that_stops_sending_gets_the_end_and_the_others_go_on",
         ];
         let wrong = [
             "a_reset_in_the_middle_of_a_burst_does_not_disturb_the_others",

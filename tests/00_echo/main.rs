@@ -55,7 +55,7 @@ fn every_byte_comes_back_while_the_client_is_still_sending() {
     let first = chunks.next().unwrap();
     ana.sends(first);
     ana.hears_bytes(first);
-    // The rest from another thread, so that nobody waits for us to read.
+    // The rest from another thread, so that the server need not wait until we read.
     let mut sending = ana.stream().try_clone().unwrap();
     thread::scope(|scope| {
         scope.spawn(move || chunks.try_for_each(|chunk| sending.write_all(chunk)));
@@ -83,7 +83,7 @@ fn nothing_is_lost_when_the_client_reads_late() {
     let bytes = mebibyte().repeat(16);
     let sent = AtomicUsize::new(0);
     let mut sending = ana.stream().try_clone().unwrap();
-    // Should the test fail, the sender has to end too.
+    // If the test fails, the sender has to end too.
     sending
         .set_write_timeout(Some(harness::patience()))
         .unwrap();
@@ -222,7 +222,7 @@ fn still_broken_the_second_client_waits_for_the_first_to_leave() {
     };
     let mut ana = server.client("ana");
     let mut beto = server.client("beto");
-    beto.says("is anybody there?");
+    beto.says("are you there?");
     // Meanwhile the server works, for ana alone.
     for line in ["one", "two", "three"] {
         ana.says(line);
@@ -230,5 +230,5 @@ fn still_broken_the_second_client_waits_for_the_first_to_leave() {
     }
     beto.has_heard_nothing();
     ana.leaves();
-    beto.hears("is anybody there?");
+    beto.hears("are you there?");
 }

@@ -49,13 +49,15 @@ fn each_typed_line_reaches_exactly_one_client() {
         client.says(&format!("client {number} is here"));
         server.shows(&format!("client {number} is here"));
     }
-    server.likely_cause("one keyboard has several readers: a line belongs to whoever got it");
+    server.likely_cause(
+        "one keyboard has several readers: each line goes to the thread that has read it",
+    );
     let lines: Vec<_> = (10..40).map(|number| format!("line {number}")).collect();
     for line in &lines {
         server.types(line);
     }
 
-    // Nobody knows who gets a line: both listen until every line has been heard.
+    // It is open which client gets a line. So both listen until every line has been heard.
     let mut heard = BTreeMap::<String, usize>::new();
     let deadline = Instant::now() + patience();
     while heard.len() < lines.len() && Instant::now() < deadline {
@@ -69,7 +71,7 @@ fn each_typed_line_reaches_exactly_one_client() {
         match heard.get(line) {
             Some(1) => {}
             Some(count) => server.fail(format!("{line:?} was heard {count} times.")),
-            None => server.fail(format!("{line:?} reached nobody.")),
+            None => server.fail(format!("{line:?} reached no client.")),
         }
     }
     // And no line comes again.
@@ -86,7 +88,7 @@ fn a_half_close_is_answered_by_the_end() {
     ana.says("that was all");
     server.shows("that was all");
     server.likely_cause(
-        "somebody still holds the connection: it must be shut down when the client has \
+        "a thread still holds the connection: it must be shut down when the client has \
          stopped sending",
     );
     ana.half_closes();
@@ -217,7 +219,7 @@ fn without_a_thread_for_a_client_it_goes_on_and_serves_again_later() {
 }
 
 #[test]
-fn the_server_says_why_it_lets_a_client_go() {
+fn the_server_says_why_it_disconnects_a_client() {
     let Some(server) = Server::of(STAGE).ours_only().start() else {
         return;
     };
@@ -362,7 +364,7 @@ mod the_client {
     }
 
     #[test]
-    fn ends_when_the_server_has_gone_though_nobody_types() {
+    fn ends_when_the_server_has_gone_although_the_keyboard_is_silent() {
         if !applies_to_ours_only() {
             return;
         }
@@ -414,8 +416,8 @@ fn still_broken_clients_do_not_hear_each_other() {
     let mut beto = server.client("beto");
     beto.says("is ana there?");
     server.shows("is ana there?");
-    ana.says("is anybody there?");
-    server.shows("is anybody there?");
+    ana.says("are you there?");
+    server.shows("are you there?");
     // All that either of them ever hears is the end.
     ana.half_closes();
     ana.hears_the_end();

@@ -20,11 +20,11 @@ fn are_refused() {
             "ana should have heard \"an answer\"", "nothing came",
             "joins the reader before it starts to answer";
         answers_everybody by each_typed_line_reaches_exactly_one_client:
-            "a line belongs to whoever got it";
+            "each line goes to the thread that has read it";
         loses_a_line_now_and_then by each_typed_line_reaches_exactly_one_client:
-            "reached nobody";
+            "reached no client";
         keeps_the_connection_open by a_half_close_is_answered_by_the_end:
-            "ana should have heard the end", "somebody still holds the connection";
+            "ana should have heard the end", "a thread still holds the connection";
         takes_a_packet_for_a_line by a_line_in_two_packets_is_one_line:
             "\"half and half ", "takes what one read returned for a line";
         takes_a_packet_for_a_line by two_lines_in_one_packet_are_two_lines:
@@ -94,11 +94,11 @@ fn answers_when_the_reader_has_ended(hosted: Hosted) {
 
 fn answers_everybody(hosted: Hosted) {
     let clients = Arc::new(Mutex::new(Vec::<TcpStream>::new()));
-    let everybody = Arc::clone(&clients);
+    let all = Arc::clone(&clients);
     let keyboard = Arc::clone(&hosted.keyboard);
     thread::spawn(move || {
         while let Ok(line) = keyboard.lock().unwrap().recv() {
-            for mut client in everybody.lock().unwrap().iter() {
+            for mut client in all.lock().unwrap().iter() {
                 let _ = client.write_all(format!("{line}\n").as_bytes());
             }
         }

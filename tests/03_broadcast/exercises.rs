@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use harness::{Server, lazy, patience};
 
-use super::{STAGE, tells_whose_it_is};
+use super::{STAGE, tells_who_said_it};
 
 #[test]
 #[ignore = "an exercise of lesson 03"]
@@ -51,7 +51,7 @@ fn exercise_2() {
     for n in 15..20 {
         let line = carla.hears(&format!("line {n}"));
         server.still_missing("each of them as the others heard it, with who said it");
-        tells_whose_it_is(&server, &line, &ana);
+        tells_who_said_it(&server, &line, &ana);
     }
     server.still_missing("after the last five lines, what is said from then on");
     ana.says("hola, carla");

@@ -11,12 +11,12 @@ use std::sync::{Mutex, TryLockError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use harness::{Client, Server, everybody_speaks_at_once, has_words, lazy, patience, survival};
+use harness::{Client, Server, all_speak_at_once, has_words, lazy, patience, survival};
 
 const STAGE: &str = "03_broadcast";
 
 #[test]
-fn everybody_else_hears_a_line() {
+fn every_other_client_hears_a_line() {
     let server = Server::start(STAGE);
     server.likely_cause("a new client takes the place of an older one in the list");
     let [mut ana, mut beto, mut carla] = server.room(["ana", "beto", "carla"]);
@@ -38,10 +38,10 @@ fn everybody_else_hears_a_line() {
 }
 
 #[test]
-fn nobody_hears_their_own_line() {
+fn a_client_does_not_hear_its_own_line() {
     let server = Server::start(STAGE);
     let [mut ana, mut beto] = server.room(["ana", "beto"]);
-    server.likely_cause("the server relays to everybody instead of everybody else");
+    server.likely_cause("the server relays to all clients instead of all the others");
     for round in 10..15 {
         ana.says(&format!("ana speaks {round}"));
         beto.hears(&format!("ana speaks {round}"));
@@ -52,19 +52,19 @@ fn nobody_hears_their_own_line() {
 }
 
 #[test]
-fn each_line_tells_whose_it_is() {
+fn each_line_tells_who_said_it() {
     let server = Server::start(STAGE);
     let [mut ana, mut beto] = server.room(["ana", "beto"]);
     ana.says("who is this?");
     let line = beto.hears("who is this?");
-    tells_whose_it_is(&server, &line, &ana);
+    tells_who_said_it(&server, &line, &ana);
     beto.says("it is me");
     let line = ana.hears("it is me");
-    tells_whose_it_is(&server, &line, &beto);
+    tells_who_said_it(&server, &line, &beto);
 }
 
 /// The port is what tells clients of one machine apart.
-fn tells_whose_it_is(server: &Server, line: &str, speaker: &Client) {
+fn tells_who_said_it(server: &Server, line: &str, speaker: &Client) {
     let port = speaker.address().port();
     if !has_words(line, &port.to_string()) {
         server.fail(format!(
@@ -94,7 +94,7 @@ fn two_lines_in_one_packet_are_two_lines() {
     ana.sends(b"rd\n");
     for text in ["first", "second", "third"] {
         let line = beto.hears(text);
-        tells_whose_it_is(&server, &line, &ana);
+        tells_who_said_it(&server, &line, &ana);
     }
 }
 
@@ -128,7 +128,7 @@ fn a_line_is_not_held_back_until_another_has_been_acknowledged() {
     let [mut ana, mut beto] = server.room(["ana", "beto"]);
     server.likely_cause("TCP_NODELAY is not set: Nagle's algorithm waits for a delayed ACK");
     // Beto speaks, so his system expects him to speak again soon, and waits for that
-    // before it acknowledges what comes. One quick round shows that nobody waits for
+    // before it acknowledges what comes. One quick round shows that the server does not wait for
     // the acknowledgement, however slow the machine is.
     let held_back = (10..20).map(|round| {
         beto.says(&format!("question {round}"));
@@ -163,7 +163,7 @@ fn long_lines_of_two_speakers_do_not_mix() {
     thread::scope(|scope| {
         for (speaker, text) in speakers.iter().zip(&texts) {
             let (mut stream, sent) = (speaker.stream(), &sent);
-            // Should the test fail, these threads have to end too.
+            // If the test fails, these threads have to end too.
             stream.set_write_timeout(Some(harness::patience())).unwrap();
             stream.set_read_timeout(Some(harness::patience())).unwrap();
             scope.spawn(move || {
@@ -216,7 +216,7 @@ fn a_carriage_return_before_the_line_feed_is_dropped() {
 }
 
 #[test]
-fn whoever_stops_sending_gets_the_end_and_the_others_go_on() {
+fn a_client_that_stops_sending_gets_the_end_and_the_others_go_on() {
     let server = Server::start(STAGE);
     let [mut ana, mut beto, mut carla] = server.room(["ana", "beto", "carla"]);
     server.likely_cause(
@@ -265,7 +265,7 @@ fn a_reset_in_the_middle_of_a_burst_does_not_disturb_the_others() {
     for n in 100..200 {
         carla.hears(&format!("burst {n}"));
     }
-    // By now, whoever has to know that ana is gone knows it.
+    // By now the whole server knows that ana is gone.
     for n in 200..250 {
         beto.says(&format!("burst {n}"));
         carla.hears(&format!("burst {n}"));
@@ -284,7 +284,7 @@ fn rubbish_from_one_client_does_not_disturb_the_others() {
     let [mut ana, mut beto] = server.room(["ana", "beto"]);
     server.likely_cause("bytes that are not UTF-8 end the server, or freeze it");
     for round in 10..15 {
-        let mut rude = server.client("somebody rude");
+        let mut rude = server.client("rude");
         // No end of line, so nothing to relay, and nothing that is text.
         rude.sends(b"\xff\xfe\x00\xc3(\x80");
         rude.half_closes();
@@ -309,7 +309,7 @@ fn fifty_clients_hear_each_line_once_and_in_order() {
         "two threads write or change the list at the same time, or lines overtake each \
          other on their way",
     );
-    everybody_speaks_at_once(&server, &mut clients, 5);
+    all_speak_at_once(&server, &mut clients, 5);
 }
 
 /// A line from this client is heard by another one.
@@ -345,7 +345,7 @@ fn the_wording_is_address_says_text() {
 }
 
 /// Why the server that is often taught freezes, shown without freezing: a lock that is held is not
-/// free for anybody, not even for the thread that holds it.
+/// free for any thread, not even for the thread that holds it.
 #[test]
 fn a_thread_waits_for_a_lock_that_it_holds_itself() {
     let clients = Mutex::new(vec!["ana", "beto"]);
@@ -368,7 +368,7 @@ fn still_broken_one_client_that_never_reads_stops_the_room() {
 }
 
 #[test]
-fn still_broken_nobody_has_a_name() {
+fn still_broken_clients_have_no_names() {
     let Some(server) = Server::of(STAGE).ours_only().start() else {
         return;
     };

@@ -23,7 +23,7 @@ fn measure_the_delay_of_a_line() {
 
     let mut delays = Vec::new();
     for burst in 0..BURSTS {
-        // Everybody speaks in turn, as in a conversation.
+        // All speak in turn, as in a conversation.
         all.rotate_left(1);
         let (sender, receivers) = all.split_first_mut().unwrap();
         let start = Instant::now();

@@ -13,15 +13,15 @@ use super::*;
 #[test]
 fn are_refused() {
     refused! {
-        relays_to_the_sender_too by nobody_hears_their_own_line:
-            "That is this client's own line", "relays to everybody instead of everybody else";
-        only_the_newest_client_hears by everybody_else_hears_a_line:
+        relays_to_the_sender_too by a_client_does_not_hear_its_own_line:
+            "That is this client's own line", "relays to all clients instead of all the others";
+        only_the_newest_client_hears by every_other_client_hears_a_line:
             "does not hear", "takes the place of an older one";
         knows_no_lock by long_lines_of_two_speakers_do_not_mix:
             "two threads write to one client at the same time";
-        names_nobody by each_line_tells_whose_it_is:
+        names_nobody by each_line_tells_who_said_it:
             "does not tell who said it";
-        names_the_listener by each_line_tells_whose_it_is:
+        names_the_listener by each_line_tells_who_said_it:
             "does not tell who said it";
         takes_a_packet_for_a_line by a_line_in_two_packets_is_one_line:
             "should have heard", "takes what one read returned for a line";
@@ -35,10 +35,10 @@ fn are_refused() {
             "longer than a buffer";
         keeps_the_carriage_return by a_carriage_return_before_the_line_feed_is_dropped:
             "The carriage return was relayed";
-        forgets_to_remove by whoever_stops_sending_gets_the_end_and_the_others_go_on:
+        forgets_to_remove by a_client_that_stops_sending_gets_the_end_and_the_others_go_on:
             "the end of the stream", "stays on the list";
         ends_the_speaker_when_a_listener_has_left by
-            whoever_stops_sending_gets_the_end_and_the_others_go_on:
+            a_client_that_stops_sending_gets_the_end_and_the_others_go_on:
             "without ana", "makes the next relay fail";
         loses_the_last_words by what_was_said_just_before_leaving_is_heard:
             "\"last words 39\"", "lost when the client leaves";

@@ -14,6 +14,8 @@ use predicates::prelude::*;
 
 const STAGE: &str = "04_chat";
 
+// The promises of every chat server. The list stands at the top of `tests/harness/contract.rs`,
+// and the function of each promise follows there.
 harness::contract!();
 
 #[test]

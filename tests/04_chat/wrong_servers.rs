@@ -10,10 +10,10 @@ use super::contract::*;
 fn are_refused() {
     refused! {
         never_announces_joining by joining_is_announced_to_the_others:
-            "should have heard \"carla\"", "nobody is told of a new client";
-        relays_to_the_sender_too by nobody_hears_their_own_line:
-            "to everybody instead of everybody else";
-        names_nobody by a_line_reaches_everybody_else_with_its_speakers_name:
+            "should have heard \"carla\"", "are not told of a new client";
+        relays_to_the_sender_too by a_client_does_not_hear_its_own_line:
+            "to all clients instead of all the others";
+        names_nobody by a_line_reaches_every_other_client_with_its_speakers_name:
             "does not tell that ana said it";
         takes_the_packet_for_the_name by name_and_first_line_may_come_in_one_packet:
             "takes what the first read returned for the name";
@@ -33,8 +33,8 @@ fn are_refused() {
             "a refusal", "1 to 24 characters";
         keeps_the_name_taken by a_name_is_free_when_its_owner_has_left:
             "stays taken";
-        speaks_to_the_nameless by without_a_name_nobody_hears_or_is_heard:
-            "who has no name yet is not in the room";
+        speaks_to_the_nameless by a_client_without_a_name_neither_hears_nor_is_heard:
+            "a client that has no name yet is not in the room";
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use harness::lazy::{is_put_out, joins_and_reads_little};
+use harness::lazy::{is_disconnected_as_slow, joins_and_reads_little};
 use harness::{Client, Server, has_words, patience};
 
 use super::STAGE;
@@ -222,5 +222,5 @@ fn exercise_3() {
 
     let server = Server::start(STAGE);
     server.still_missing("without --patient, the end for whoever is too slow, as before");
-    is_put_out(&server);
+    is_disconnected_as_slow(&server);
 }

@@ -9,6 +9,8 @@ use harness::Server;
 
 const STAGE: &str = "05_outbox";
 
+// The promises that stages share. Each list stands at the top of a file in `tests/harness/`:
+// `contract!` in `contract.rs`, and so on. The function of each promise follows there.
 harness::contract!();
 harness::lazy!();
 harness::survival!();
@@ -19,7 +21,7 @@ fn the_others_hear_why() {
         return;
     };
     assert_eq!(
-        harness::lazy::is_put_out(&server),
+        harness::lazy::is_disconnected_as_slow(&server),
         "* sleeper was too slow and left"
     );
 }

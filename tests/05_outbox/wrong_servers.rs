@@ -9,8 +9,8 @@ use super::lazy::*;
 #[test]
 fn are_refused() {
     refused! {
-        one_sleeper_stops_all by who_does_not_read_harms_nobody_else:
-            "has to wait, and with the room locked";
+        one_sleeper_stops_all by a_client_that_does_not_read_harms_no_other_client:
+            "has to wait. With the room locked";
     }
 }
 

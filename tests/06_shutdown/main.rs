@@ -9,6 +9,8 @@ use harness::Server;
 
 const STAGE: &str = "06_shutdown";
 
+// The promises that stages share. Each list stands at the top of a file in `tests/harness/`:
+// `contract!` in `contract.rs`, and so on. The function of each promise follows there.
 harness::contract!();
 harness::lazy!();
 harness::survival!();
@@ -22,7 +24,7 @@ fn still_broken_escape_codes_reach_the_other_terminals() {
         return;
     };
     let [mut ana, mut beto] = server.chat(["ana", "beto"]);
-    // Clears the screen of whoever shows it.
+    // Clears the screen that shows it.
     ana.says("\x1b[2J");
     assert_eq!(beto.hears("\x1b[2J"), "ana: \x1b[2J");
 }

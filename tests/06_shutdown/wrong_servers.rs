@@ -9,10 +9,10 @@ use super::shutdown::*;
 #[test]
 fn are_refused() {
     refused! {
-        ends_without_a_word by everybody_is_told:
-            "should have heard \"closing\"", "nobody is told";
-        never_ends by everybody_is_told:
-            "should have heard \"closing\"", "nobody is told";
+        ends_without_a_word by every_client_is_told_that_the_server_closes:
+            "should have heard \"closing\"", "does not tell its clients";
+        never_ends by every_client_is_told_that_the_server_closes:
+            "should have heard \"closing\"", "does not tell its clients";
     }
 }
 

@@ -45,7 +45,7 @@ fn exercise_1() {
     server.still_missing("nothing about somebody who was never in the room");
     let mut nobody = server.client("nobody");
     nobody.sends_for_ever(&[b'x'; 1024], 32 * 1024);
-    nobody.is_put_out();
+    nobody.is_told_why_and_disconnected();
     server.still_missing("no reason for somebody who left in order: \"* carla left\"");
     let mut carla = server.client("carla");
     carla.says("carla");
@@ -96,7 +96,7 @@ fn exercise_2() {
              three: a line that begins with \"! \", and the end",
         );
         let mut carla = server.client("carla");
-        carla.is_put_out();
+        carla.is_told_why_and_disconnected();
         server.still_missing("no harm to those who are in");
         ana.says("she will come back");
         beto.hears_from("ana", "she will come back");
@@ -179,7 +179,7 @@ fn exercise_3() {
     server.still_missing("who says too long a line is put out, as before");
     let mut rude = server.client("rude");
     rude.sends_for_ever(&[b'x'; 1024], 32 * 1024);
-    rude.is_put_out();
+    rude.is_told_why_and_disconnected();
 
     #[cfg(unix)]
     {
@@ -196,5 +196,5 @@ fn exercise_3() {
     server.still_missing("without --slow-down, the end for whoever speaks too fast, as before");
     let [_ana, mut beto] = server.chat(["ana", "beto"]);
     beto.sends_for_ever(b"flood\n", 10_000);
-    beto.is_put_out();
+    beto.is_told_why_and_disconnected();
 }

@@ -9,6 +9,8 @@ use harness::Server;
 
 const STAGE: &str = "07_limits";
 
+// The promises that stages share. Each list stands at the top of a file in `tests/harness/`:
+// `contract!` in `contract.rs`, and so on. The function of each promise follows there.
 harness::contract!();
 harness::lazy!();
 harness::survival!();

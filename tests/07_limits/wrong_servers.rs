@@ -12,15 +12,15 @@ fn are_refused() {
         believes_everything by an_endless_line_is_refused:
             "a refusal", "reads for ever";
         believes_everything by a_flood_is_stopped:
-            "a refusal", "speaks for everybody";
+            "a refusal", "fills the room with its own lines";
         believes_everything by an_endless_name_is_refused:
-            "a refusal", "begin with the first byte";
+            "a refusal", "hold from the first byte";
         believes_everything by a_flood_of_names_is_stopped:
             "refused names were answered";
         believes_everything by bytes_that_are_not_text_are_replaced:
-            "should have heard \"before\"", "only if one makes it one";
+            "should have heard \"before\"", "need not be an error";
         believes_everything by no_control_character_reaches_another_terminal:
-            "Beto's terminal has got", "the terminal of another one obeys";
+            "Beto's terminal has got", "a terminal obeys control characters";
     }
 }
 

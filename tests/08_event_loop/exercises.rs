@@ -164,5 +164,5 @@ fn exercise_2() {
 #[test]
 #[ignore = "an exercise of lesson 08"]
 fn exercise_3() {
-    harness::limits::whoever_says_nothing_is_warned(STAGE);
+    harness::limits::a_silent_client_is_warned(STAGE);
 }

@@ -10,7 +10,7 @@ use super::STAGE;
 #[test]
 #[ignore = "an exercise of lesson 09"]
 fn exercise_1() {
-    harness::limits::whoever_says_nothing_is_warned(STAGE);
+    harness::limits::a_silent_client_is_warned(STAGE);
 }
 
 #[test]

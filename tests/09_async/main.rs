@@ -5,6 +5,8 @@ mod exercises;
 
 const STAGE: &str = "09_async";
 
+// The promises that stages share. Each list stands at the top of a file in `tests/harness/`:
+// `contract!` in `contract.rs`, and so on. The function of each promise follows there.
 harness::contract!();
 harness::lazy!();
 harness::limits!();

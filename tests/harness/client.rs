@@ -9,7 +9,7 @@ use socket2::SockRef;
 
 use super::story::{Story, shortened};
 
-/// Somebody at the other end of a connection, with a name for the story.
+/// A client of the server under test, with a name for the story.
 pub struct Client {
     name: String,
     stream: TcpStream,
@@ -211,8 +211,8 @@ impl Client {
         }
     }
 
-    /// After whatever else, the server says by a line that begins with `! ` that this
-    /// went too far.
+    /// The server says by a line that begins with `! ` why it refuses this. Other lines may
+    /// come before it.
     #[track_caller]
     pub fn is_told_why(&mut self) -> String {
         loop {
@@ -228,7 +228,7 @@ impl Client {
 
     /// As [`is_told_why`](Client::is_told_why), and then the connection ends.
     #[track_caller]
-    pub fn is_put_out(&mut self) {
+    pub fn is_told_why_and_disconnected(&mut self) {
         self.is_told_why();
         self.is_let_go();
     }
@@ -337,7 +337,7 @@ impl Client {
         }
     }
 
-    /// The connection ends, in whatever way, and nothing comes before it does.
+    /// The connection ends, in order or not, and nothing comes before its end.
     #[track_caller]
     pub fn is_cut_off(&mut self) {
         match self.next(self.patience) {
@@ -347,7 +347,7 @@ impl Client {
         }
     }
 
-    /// The server closes this connection, in whatever way and after whatever else.
+    /// The server closes this connection, in order or not. Other lines may come before.
     #[track_caller]
     pub fn is_let_go(&mut self) {
         let deadline = Instant::now() + self.patience;
@@ -373,7 +373,7 @@ impl Client {
     /// Closes its sending side, and still listens.
     pub fn half_closes(&mut self) {
         self.story.step(format!("{} half-closed", self.name));
-        // Should the server have gone, the next `hears` tells.
+        // If the server has gone, the next `hears` tells.
         let _ = self.stream.shutdown(Shutdown::Write);
     }
 

@@ -1,5 +1,5 @@
-//! The harness: it starts a server, lets clients talk to it, and tells as a story
-//! what went wrong.
+//! The harness. It starts a server, lets clients talk to it, and tells as a story what went
+//! wrong.
 //!
 //! ```text
 //! let server = Server::start("03_broadcast");
@@ -8,13 +8,12 @@
 //! beto.hears("hola");
 //! ```
 //!
-//! The server is our own example or, with `STAGE_CMD`, anybody's program in any
+//! The server is our own example or, with `STAGE_CMD`, the reader's own program in any
 //! language (`README.md` tells how); or a wrong one from [`wrong`], which a test
-//! must refuse, or else the test is worth nothing.
+//! must refuse.
 //!
-//! No sleep decides. A wait ends as soon as what it waits for is there; the
-//! deadline is reached only by what fails. That something does *not* arrive is
-//! shown by what arrives next.
+//! No sleep decides. A wait ends as soon as what it waits for is there. Only a test that fails
+//! reaches its deadline. What arrives next shows that something did *not* arrive.
 
 use std::cell::Cell;
 use std::env;
@@ -64,7 +63,7 @@ pub mod wrong_chat;
 
 pub use client::{Client, has_words, pause};
 pub use program::{Program, example};
-pub use server::{Server, everybody_speaks_at_once};
+pub use server::{Server, all_speak_at_once};
 pub use start::{applies_to_ours_only, free_port, start_foreign};
 
 thread_local! {

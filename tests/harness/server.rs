@@ -26,7 +26,7 @@ pub struct Server {
     seen: Mutex<usize>,
 }
 
-/// Who types at the server's keyboard, and ends it when dropped.
+/// The person at the server's keyboard. The server ends when this is dropped.
 pub(super) enum Operator {
     Of(Program),
     Hosted(mpsc::Sender<String>),
@@ -60,18 +60,18 @@ impl Server {
         self.address
     }
 
-    /// Tells the learner where to look, should the test fail from here on.
+    /// Tells the learner where to look if the test fails from here on.
     pub fn likely_cause(&self, cause: &str) {
         self.story.likely_cause(cause);
     }
 
-    /// Tells the learner what an exercise still lacks, should its check fail from here on.
+    /// Tells the learner what an exercise still lacks if its check fails from here on.
     pub fn still_missing(&self, what: &str) {
         self.story.still_missing(what);
     }
 
-    /// A new client. It is connected; that the server has accepted it shows only
-    /// when it hears or is heard.
+    /// A new client. It is connected. Only when it hears or is heard is it certain that the
+    /// server has accepted it.
     #[track_caller]
     pub fn client(&self, name: &str) -> Client {
         let first = self.first.lock().unwrap().take();
@@ -83,8 +83,8 @@ impl Server {
         }
     }
 
-    /// A new client whose system takes no more than so many bytes (or a few more) that
-    /// it has not read: the fewer, the sooner the server has to wait for it.
+    /// A new client whose system holds only about so many bytes that it has not read. The
+    /// fewer they are, the sooner the server has to wait for it.
     #[track_caller]
     pub fn client_with_buffer(&self, name: &str, bytes: usize) -> Client {
         let socket = Socket::new(Domain::for_address(self.address), Type::STREAM, None).unwrap();
@@ -98,8 +98,8 @@ impl Server {
 
     /// Clients that hear each other: all have been accepted and are on the list.
     ///
-    /// The first one says "roll call 1" and so on until everybody hears it. So her
-    /// own first line may get lost unseen; that of any other may not.
+    /// The first client says "roll call 1" and so on until all the others hear it. So its
+    /// first line may get lost and no test notices. A line of another client may not.
     #[track_caller]
     pub fn room<const N: usize>(&self, names: [&str; N]) -> [Client; N] {
         let mut clients = names.map(|name| self.client(name));
@@ -107,7 +107,7 @@ impl Server {
         clients
     }
 
-    /// Clients of a chat, each in the room under its name, who hear each other.
+    /// Clients of a chat that hear each other, each in the room under its name.
     #[track_caller]
     pub fn chat<const N: usize>(&self, names: [&str; N]) -> [Client; N] {
         let mut clients = names.map(|name| {
@@ -119,7 +119,7 @@ impl Server {
         // for all the others, this keeps the name in a packet of its own.
         thread::park_timeout(Duration::from_millis(10));
         self.roll_call(&mut clients);
-        // The last one answers, so that everybody is past the welcomes and the joinings.
+        // The last one answers, so that all are past the welcomes and the announcements.
         let (last, others) = clients.split_last_mut().expect("two at least");
         last.says("all are here");
         for other in others {
@@ -133,13 +133,15 @@ impl Server {
     /// As in [`room`](Server::room), for clients already connected.
     #[track_caller]
     pub fn roll_call(&self, clients: &mut [Client]) {
-        let (caller, others) = clients.split_first_mut().expect("somebody calls the roll");
+        let (caller, others) = clients
+            .split_first_mut()
+            .expect("one client calls the roll");
         let deadline = Instant::now() + patience();
         for attempt in 1.. {
             let call = format!("roll call {attempt}");
             caller.says(&call);
-            // Whoever is on the list hears it soon. Whoever is not yet, never does,
-            // but will hear the next one.
+            // A client that is on the list hears it soon. A client that is not yet on the
+            // list hears the next one.
             let soon = Duration::from_millis(20 * attempt);
             let deaf = others
                 .iter_mut()
@@ -147,7 +149,7 @@ impl Server {
             match deaf {
                 None => return,
                 Some(deaf) if Instant::now() > deadline => deaf.fail(format!(
-                    "does not hear {}, who has called {attempt} times.",
+                    "does not hear {}, which has called {attempt} times.",
                     caller.name()
                 )),
                 Some(_) => {}
@@ -330,10 +332,10 @@ impl Server {
     }
 }
 
-/// Everybody says so many lines at the same time, and everybody else hears each of them
-/// once, those of one speaker in their order.
+/// All clients say so many lines at the same time. Each hears every line of the others once,
+/// and those of one speaker in their order.
 #[track_caller]
-pub fn everybody_speaks_at_once(server: &Server, clients: &mut [Client], lines: usize) {
+pub fn all_speak_at_once(server: &Server, clients: &mut [Client], lines: usize) {
     let count = clients.len();
     thread::scope(|scope| {
         for (speaker, client) in clients.iter_mut().enumerate() {

@@ -1,5 +1,5 @@
-//! What any server survives, whatever it does for its clients; one line per stage
-//! runs each of these.
+//! What any server survives, whatever it does for its clients. From stage 05 on, a stage makes
+//! tests of the first promises by `harness::survival!();`.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ promises! { survival:
     without_file_descriptors_it_neither_ends_nor_spins
 }
 
-/// How to see that a client is served: it says the text, and then?
+/// Says the text as this client, and sees that the server has dealt with it.
 pub type IsServed = fn(&Server, &mut super::Client, &str);
 
 /// Whether a shell can limit what a program gets: not on Windows.
@@ -66,14 +66,14 @@ pub fn without_file_descriptors_it_neither_ends_nor_spins(stage: &str) {
     no_file_descriptor_at_all(stage, of_its_own);
 }
 
-/// Out of file descriptors, the server serves those who are in, and new ones when some
-/// have left.
+/// Out of file descriptors, the server serves the clients that are connected, and new ones
+/// when some have left.
 pub fn out_of_file_descriptors(stage: &str, is_served: IsServed) {
     out_of_something(stage, "ulimit -n 12", "Too many open files", is_served);
 }
 
 /// When no thread can be started, the client is turned away, and the server serves
-/// those who are in, and new ones when some have left.
+/// the clients that are connected, and new ones when some have left.
 pub fn out_of_threads(stage: &str, is_served: IsServed) {
     if !cfg!(target_os = "linux") {
         return eprintln!("does not run: this system does not limit the address space");
@@ -94,10 +94,10 @@ fn out_of_something(stage: &str, limit: &str, refusal: &str, is_served: IsServed
     server.shows(refusal);
     is_served(&server, &mut ana, "among the crowd");
 
-    // In stage 02 the threads of those who have left may wait for the keyboard.
+    // In stage 02 the threads of clients that have left may wait for the keyboard.
     server.keyboard_ends();
     drop(crowd);
-    // How soon all is free is the system's affair: a few may still be turned away.
+    // The system frees everything in its own time: a few may still be turned away.
     let deadline = Instant::now() + super::patience();
     loop {
         let mut beto = server.client("beto");
@@ -110,13 +110,13 @@ fn out_of_something(stage: &str, limit: &str, refusal: &str, is_served: IsServed
             return is_served(&server, &mut ana, "after the crowd");
         }
         if Instant::now() > deadline {
-            server.fail("Nobody is served any more, although everybody else has left.");
+            server.fail("No new client is served, although the crowd has left.");
         }
     }
 }
 
-/// A panic while one client is served, with the room locked if there is a lock (from stage
-/// 04 on): she is let go, the others hear of it once, and the room goes on.
+/// A panic while the server serves one client, with the room locked if there is a lock. That
+/// client is disconnected, the others hear of it once, and the room goes on.
 pub fn a_panic_disconnects_its_own_client_only(stage: &str) {
     let told_to_panic = Server::of(stage).env("STAGE_PANIC_ON", "boom");
     let Some(server) = told_to_panic.ours_only().start() else {
@@ -138,7 +138,7 @@ pub fn a_panic_disconnects_its_own_client_only(stage: &str) {
     beto.hears("carla");
 }
 
-/// What the event loop and the tasks are for (from stage 08 on).
+/// The promise of the event loop and of the tasks, from stage 08 on.
 pub fn clients_that_say_nothing_cost_no_thread_and_no_time(stage: &str) {
     let Some(server) = Server::of(stage).ours_only().start() else {
         return;
