@@ -11,7 +11,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use assert_cmd::Command;
-use harness::{Client, Program, Server, applies_to_ours_only, example, patience, pause, survival};
+use harness::{
+    Client, Program, Server, applies_to_ours_only, example, patience, pause, scenes, survival,
+};
 use predicates::prelude::*;
 
 const STAGE: &str = "02_parallel";
@@ -99,12 +101,9 @@ fn a_half_close_is_answered_by_the_end() {
 fn a_line_in_two_packets_is_one_line() {
     let server = Server::start(STAGE);
     let mut ana = server.client("ana");
-    server.likely_cause("the server takes what one read returned for a line");
-    for round in 0..5 {
-        let rest = format!(" half {round}\n");
-        ana.sends_in_two(b"half and", rest.as_bytes(), round);
-        server.shows(&format!("half and half {round}"));
-    }
+    scenes::a_line_in_two_packets(&server, &mut ana, |text| {
+        server.shows(text);
+    });
 }
 
 #[test]
@@ -125,22 +124,18 @@ fn two_lines_in_one_packet_are_two_lines() {
 fn a_character_split_between_packets_stays_whole() {
     let server = Server::start(STAGE);
     let mut ana = server.client("ana");
-    server.likely_cause("the server decodes what one read returned; a character may go on");
-    for (round, text) in (0..5).zip(["ñandú", "漢字"].into_iter().cycle()) {
-        let (half, rest) = text.as_bytes().split_at(1);
-        ana.sends_in_two(half, &[rest, b"\n"].concat(), round);
+    scenes::a_split_character(&server, &mut ana, |text| {
         server.shows(text);
-    }
+    });
 }
 
 #[test]
 fn a_line_of_64_kib_is_shown_whole() {
     let server = Server::start(STAGE);
     let mut ana = server.client("ana");
-    server.likely_cause("a line may be longer than a buffer");
-    let line = "x".repeat(64 * 1024);
-    ana.says(&line);
-    server.shows(&line);
+    scenes::a_long_line(&server, 64 * 1024, &mut ana, |text| {
+        server.shows(text);
+    });
 }
 
 #[test]

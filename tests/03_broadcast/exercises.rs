@@ -51,7 +51,7 @@ fn exercise_2() {
     for n in 15..20 {
         let line = carla.hears(&format!("line {n}"));
         server.still_missing("each of them as the others heard it, with who said it");
-        tells_who_said_it(&server, &line, &ana);
+        tells_who_said_it(&server, &line, ana.address());
     }
     server.still_missing("after the last five lines, what is said from then on");
     ana.says("hola, carla");

@@ -6,12 +6,13 @@ mod measure;
 mod wrong_servers;
 
 use std::io::{self, Read, Write};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, TryLockError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use harness::{Client, Server, all_speak_at_once, has_words, lazy, patience, survival};
+use harness::{Client, Server, all_speak_at_once, has_words, lazy, patience, scenes, survival};
 
 const STAGE: &str = "03_broadcast";
 
@@ -57,15 +58,15 @@ fn each_line_tells_who_said_it() {
     let [mut ana, mut beto] = server.room(["ana", "beto"]);
     ana.says("who is this?");
     let line = beto.hears("who is this?");
-    tells_who_said_it(&server, &line, &ana);
+    tells_who_said_it(&server, &line, ana.address());
     beto.says("it is me");
     let line = ana.hears("it is me");
-    tells_who_said_it(&server, &line, &beto);
+    tells_who_said_it(&server, &line, beto.address());
 }
 
 /// The port is what tells clients of one machine apart.
-fn tells_who_said_it(server: &Server, line: &str, speaker: &Client) {
-    let port = speaker.address().port();
+fn tells_who_said_it(server: &Server, line: &str, speaker: SocketAddr) {
+    let port = speaker.port();
     if !has_words(line, &port.to_string()) {
         server.fail(format!(
             "{line:?} does not tell who said it: the speaker's address has port {port}."
@@ -77,47 +78,38 @@ fn tells_who_said_it(server: &Server, line: &str, speaker: &Client) {
 fn a_line_in_two_packets_is_one_line() {
     let server = Server::start(STAGE);
     let [mut ana, mut beto] = server.room(["ana", "beto"]);
-    server.likely_cause("the server takes what one read returned for a line");
-    for round in 0..5 {
-        let rest = format!(" half {round}\n");
-        ana.sends_in_two(b"half and", rest.as_bytes(), round);
-        beto.hears(&format!("half and half {round}"));
-    }
+    scenes::a_line_in_two_packets(&server, &mut ana, |text| {
+        beto.hears(text);
+    });
 }
 
 #[test]
 fn two_lines_in_one_packet_are_two_lines() {
     let server = Server::start(STAGE);
     let [mut ana, mut beto] = server.room(["ana", "beto"]);
-    server.likely_cause("the server takes what one read returned for a line");
-    ana.sends(b"first\nsecond\nthi");
-    ana.sends(b"rd\n");
-    for text in ["first", "second", "third"] {
+    let address = ana.address();
+    scenes::two_lines_in_one_packet(&server, &mut ana, |text| {
         let line = beto.hears(text);
-        tells_who_said_it(&server, &line, &ana);
-    }
+        tells_who_said_it(&server, &line, address);
+    });
 }
 
 #[test]
 fn a_character_split_between_packets_stays_whole() {
     let server = Server::start(STAGE);
     let [mut ana, mut beto] = server.room(["ana", "beto"]);
-    server.likely_cause("the server decodes what one read returned; a character may go on");
-    for (round, text) in (0..5).zip(["ñandú", "漢字"].into_iter().cycle()) {
-        let (half, rest) = text.as_bytes().split_at(1);
-        ana.sends_in_two(half, &[rest, b"\n"].concat(), round);
+    scenes::a_split_character(&server, &mut ana, |text| {
         beto.hears(text);
-    }
+    });
 }
 
 #[test]
 fn a_line_of_64_kib_arrives_whole() {
     let server = Server::start(STAGE);
     let [mut ana, mut beto] = server.room(["ana", "beto"]);
-    server.likely_cause("a line may be longer than a buffer");
-    let line = "x".repeat(64 * 1024);
-    ana.says(&line);
-    beto.hears(&line);
+    scenes::a_long_line(&server, 64 * 1024, &mut ana, |text| {
+        beto.hears(text);
+    });
 }
 
 #[test]
@@ -235,15 +227,10 @@ fn a_client_that_stops_sending_gets_the_end_and_the_others_go_on() {
 #[test]
 fn what_was_said_just_before_leaving_is_heard() {
     let server = Server::start(STAGE);
-    let [mut ana, mut beto] = server.room(["ana", "beto"]);
-    server.likely_cause("what has been read already is lost when the client leaves");
-    for n in 10..40 {
-        ana.says(&format!("last words {n}"));
-    }
-    ana.leaves();
-    for n in 10..40 {
-        beto.hears(&format!("last words {n}"));
-    }
+    let [ana, mut beto] = server.room(["ana", "beto"]);
+    scenes::last_words(&server, ana, |text| {
+        beto.hears(text);
+    });
 }
 
 #[test]
@@ -282,20 +269,7 @@ fn a_reset_in_the_middle_of_a_burst_does_not_disturb_the_others() {
 fn rubbish_from_one_client_does_not_disturb_the_others() {
     let server = Server::start(STAGE);
     let [mut ana, mut beto] = server.room(["ana", "beto"]);
-    server.likely_cause("bytes that are not UTF-8 end the server, or freeze it");
-    for round in 10..15 {
-        let mut rude = server.client("rude");
-        // No end of line, so nothing to relay, and nothing that is text.
-        rude.sends(b"\xff\xfe\x00\xc3(\x80");
-        rude.half_closes();
-        rude.is_let_go();
-        ana.says(&format!("ana goes on {round}"));
-        // Relaying the rubbish, with its bytes replaced, is as good as dropping it.
-        if !beto.hears_within(&format!("ana goes on {round}"), harness::patience()) {
-            server.fail("Beto does not hear ana any more.");
-        }
-    }
-    server.is_still_running();
+    scenes::rubbish(&server, &mut ana, &mut beto);
 }
 
 #[test]

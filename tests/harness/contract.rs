@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Client, Server, all_speak_at_once, has_words, patience};
+use super::{Client, Server, all_speak_at_once, has_words, patience, scenes};
 
 promises! { contract:
     joining_is_announced_to_the_others
@@ -214,43 +214,33 @@ pub fn a_client_without_a_name_neither_hears_nor_is_heard(stage: &str) {
 pub fn a_line_in_two_packets_is_one_line(stage: &str) {
     let server = Server::start(stage);
     let [mut ana, mut beto] = server.chat(["ana", "beto"]);
-    server.likely_cause("the server takes what one read returned for a line");
-    for round in 0..5 {
-        let rest = format!(" half {round}\n");
-        ana.sends_in_two(b"half and", rest.as_bytes(), round);
-        beto.hears_from("ana", &format!("half and half {round}"));
-    }
+    scenes::a_line_in_two_packets(&server, &mut ana, |text| {
+        beto.hears_from("ana", text);
+    });
 }
 
 pub fn two_lines_in_one_packet_are_two_lines(stage: &str) {
     let server = Server::start(stage);
     let [mut ana, mut beto] = server.chat(["ana", "beto"]);
-    server.likely_cause("the server takes what one read returned for a line");
-    ana.sends(b"first\nsecond\nthi");
-    ana.sends(b"rd\n");
-    for text in ["first", "second", "third"] {
+    scenes::two_lines_in_one_packet(&server, &mut ana, |text| {
         beto.hears_from("ana", text);
-    }
+    });
 }
 
 pub fn a_character_split_between_packets_stays_whole(stage: &str) {
     let server = Server::start(stage);
     let [mut ana, mut beto] = server.chat(["ana", "beto"]);
-    server.likely_cause("the server decodes what one read returned; a character may go on");
-    for (round, text) in (0..5).zip(["ñandú", "漢字"].into_iter().cycle()) {
-        let (half, rest) = text.as_bytes().split_at(1);
-        ana.sends_in_two(half, &[rest, b"\n"].concat(), round);
+    scenes::a_split_character(&server, &mut ana, |text| {
         beto.hears_from("ana", text);
-    }
+    });
 }
 
 pub fn a_line_of_4_kib_arrives_whole(stage: &str) {
     let server = Server::start(stage);
     let [mut ana, mut beto] = server.chat(["ana", "beto"]);
-    server.likely_cause("a line may be longer than a buffer");
-    let line = "x".repeat(4 * 1024);
-    ana.says(&line);
-    beto.hears_from("ana", &line);
+    scenes::a_long_line(&server, 4 * 1024, &mut ana, |text| {
+        beto.hears_from("ana", text);
+    });
 }
 
 pub fn a_carriage_return_before_the_line_feed_is_dropped(stage: &str) {
@@ -268,15 +258,10 @@ pub fn a_carriage_return_before_the_line_feed_is_dropped(stage: &str) {
 
 pub fn what_was_said_just_before_leaving_is_heard(stage: &str) {
     let server = Server::start(stage);
-    let [mut ana, mut beto] = server.chat(["ana", "beto"]);
-    server.likely_cause("what has been read already is lost when the client leaves");
-    for n in 10..40 {
-        ana.says(&format!("last words {n}"));
-    }
-    ana.leaves();
-    for n in 10..40 {
-        beto.hears_from("ana", &format!("last words {n}"));
-    }
+    let [ana, mut beto] = server.chat(["ana", "beto"]);
+    scenes::last_words(&server, ana, |text| {
+        beto.hears_from("ana", text);
+    });
     beto.hears("ana");
 }
 
@@ -357,20 +342,7 @@ pub fn a_reset_in_the_middle_of_a_burst_does_not_disturb_the_others(stage: &str)
 pub fn rubbish_from_one_client_does_not_disturb_the_others(stage: &str) {
     let server = Server::start(stage);
     let [mut ana, mut beto] = server.chat(["ana", "beto"]);
-    server.likely_cause("bytes that are not UTF-8 end the server, or freeze it");
-    for round in 10..13 {
-        let mut rude = server.client("rude");
-        // No end of line, so no name, and nothing that is text.
-        rude.sends(b"\xff\xfe\x00\xc3(\x80");
-        rude.half_closes();
-        rude.is_let_go();
-        ana.says(&format!("ana goes on {round}"));
-        // Whether the rubbish has been taken for a name does not matter here.
-        if !beto.hears_within(&format!("ana goes on {round}"), patience()) {
-            server.fail("Beto does not hear ana any more.");
-        }
-    }
-    server.is_still_running();
+    scenes::rubbish(&server, &mut ana, &mut beto);
 }
 
 pub fn fifty_clients_hear_each_line_once_and_in_order(stage: &str) {

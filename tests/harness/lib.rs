@@ -49,6 +49,7 @@ pub mod limits;
 #[cfg(feature = "window")]
 pub mod picture;
 mod program;
+pub mod scenes;
 #[cfg(feature = "window")]
 pub mod screen;
 mod server;
