@@ -1,9 +1,10 @@
-//! Stage 04, chat: everybody has a name, and is announced when they join and leave.
+//! Stage 04, chat: each client has a name, and the others hear when it joins and leaves.
 //!
 //! Run it:  cargo run --example 04_chat_server
 //! Read:    lessons/04_chat.md
 //! New:     the room is a plain value, `src/room.rs`, apart from all waiting; a guard's
-//!          `Drop` cleans up, however a thread ends; a poisoned lock stops no other thread.
+//!          `Drop` cleans up, however a thread ends; a poisoned lock and a closed output
+//!          stop no other thread.
 //! Broken:  it still writes while it holds the lock: one client that never reads stops
 //!          the room.
 

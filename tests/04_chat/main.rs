@@ -23,6 +23,30 @@ fn a_panic_disconnects_its_own_client_only() {
     survival::a_panic_disconnects_its_own_client_only(STAGE);
 }
 
+/// The fault of stage 03, cured: there, each client's thread would panic.
+#[cfg(unix)]
+#[test]
+fn a_closed_output_stops_no_client() {
+    // As in `server | head -1`: when the first line has been read, the pipe has no reader.
+    const SCRIPT: &str = "\"$0\" \"$@\" | \
+        { head -n 1; exec <&-; echo the output has no reader; exec sleep 3600; }";
+    let Some(server) = Server::of(STAGE).in_shell(SCRIPT).ours_only().start() else {
+        return;
+    };
+    server.shows("the output has no reader");
+    let [mut ana, mut beto] = server.chat(["ana", "beto"]);
+    ana.says("who reads the log?");
+    beto.hears_from("ana", "who reads the log?");
+    beto.leaves();
+    ana.hears("* beto left");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_log_without_a_reader_stops_no_client() {
+    harness::shutdown::a_log_without_a_reader_stops_no_client(STAGE);
+}
+
 #[test]
 fn the_wording() {
     let Some(server) = Server::of(STAGE).ours_only().start() else {
