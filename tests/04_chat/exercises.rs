@@ -33,7 +33,7 @@ fn exercise_2() {
     let server = Server::start(STAGE);
     let [mut ana, mut beto, carla] = server.chat(["ana", "beto", "carla"]);
     // Connected, but not in the room.
-    let _nameless = server.client("somebody without a name");
+    let _nameless = server.client("a client without a name");
     let is_told = |asker: &mut Client, expected: &[&str]| {
         asker.says("/who");
         let line = asker.hears("here");
@@ -52,10 +52,10 @@ fn exercise_2() {
     };
     server.still_missing("an answer to /who: \"* here: ana, beto, carla\", in any order");
     is_told(&mut beto, &["ana", "beto", "carla"]);
-    server.still_missing("an answer for the one who asks, and for nobody else");
+    server.still_missing("an answer for the client that asks, and for no other");
     beto.says("so many?");
     ana.hears_from("beto", "so many?");
-    server.still_missing("those who have joined, without those who have left");
+    server.still_missing("the clients that have joined, without those that have left");
     carla.leaves();
     ana.hears("carla");
     is_told(&mut ana, &["ana", "beto"]);
@@ -63,7 +63,7 @@ fn exercise_2() {
     dora.says("Dora");
     ana.hears("Dora");
     is_told(&mut ana, &["Dora", "ana", "beto"]);
-    server.still_missing("lines that only look like it are said to all, as before");
+    server.still_missing("lines that only look like it reach the others, as before");
     ana.says("/whoever you are");
     dora.hears_within("/whoever you are", patience());
     ana.says("who is /who?");
@@ -78,17 +78,19 @@ fn exercise_3() {
     server.still_missing("for beto: \"ana (to you): hola\"");
     ana.says("/to beto hola");
     beto.hears_exactly("ana (to you): hola");
-    server.still_missing("that nobody else hears what is meant for one, nor the one who says it");
+    server.still_missing(
+        "silence for all the others: neither carla nor ana hears what is meant for beto",
+    );
     beto.says("what a surprise");
     carla.hears_from("beto", "what a surprise");
     ana.hears_from("beto", "what a surprise");
     server.still_missing("all that follows the name, blanks and colons too");
     carla.says("/to ana do you:  see?");
     ana.hears_exactly("carla (to you): do you:  see?");
-    server.still_missing("names whatever their case: the room tells ANA from ana nowhere else");
+    server.still_missing("names in capitals or not: for the room, ANA and ana are the same name");
     carla.says("/to ANA and now?");
     ana.hears_exactly("carla (to you): and now?");
-    server.still_missing("for ana, if nobody has that name: a line that begins with \"! \"");
+    server.still_missing("for ana, if no client has that name: a line that begins with \"! \"");
     ana.says("/to nobody are you there?");
     let line = ana.hears_any(patience()).unwrap_or_default();
     if !line.starts_with("! ") {
@@ -96,7 +98,7 @@ fn exercise_3() {
             "should have heard that there is no such name, but heard {line:?}."
         ));
     }
-    server.still_missing("that a line for somebody who has left reaches nobody");
+    server.still_missing("a refusal of a line for a client that has left");
     carla.leaves();
     ana.hears("carla");
     beto.hears("carla");

@@ -15,7 +15,7 @@ fn exercise_1() {
         let [mut ana, mut beto] = server.chat(["ana", "beto"]);
         server.is_interrupted();
         for client in [&mut ana, &mut beto] {
-            server.still_missing("a word about closing, for everybody, as before");
+            server.still_missing("a word about closing, for every client, as before");
             let line = client.hears("closing");
             server.still_missing(&format!(
                 "the seconds of --grace: \"* the server is closing in {grace} s\""
@@ -38,9 +38,9 @@ fn exercise_1() {
 #[ignore = "an exercise of lesson 06"]
 fn exercise_2() {
     let server = Server::start(STAGE);
-    let mut nobody = server.client("nobody");
+    let mut nameless = server.client("nameless");
     let [mut ana, mut beto] = server.chat(["ana", "beto"]);
-    // Of what is due to carla, much waits in her outbox.
+    // Much of what is due to carla waits in her outbox.
     let mut carla = joins_and_reads_little(&server, "carla", &mut [&mut ana, &mut beto]);
     let text = "x".repeat(16 * 1024);
     for n in 100..300 {
@@ -48,7 +48,7 @@ fn exercise_2() {
         beto.hears_from("ana", &format!("line {n}"));
     }
     server.still_missing(
-        "for everybody, as soon as the operator has typed \"good night\": \
+        "for every client, as soon as the operator has typed \"good night\": \
          \"* operator: good night\"",
     );
     server.types("good night");
@@ -69,10 +69,10 @@ fn exercise_2() {
         client.hears("closing");
         client.hears_the_end();
     }
-    server.still_missing("for somebody who has no name yet, the end and no last message");
-    nobody.hears("closing");
-    nobody.hears_the_end();
-    drop((ana, beto, carla, nobody));
+    server.still_missing("for a client that has no name yet, the end and no last message");
+    nameless.hears("closing");
+    nameless.hears_the_end();
+    drop((ana, beto, carla, nameless));
     server.ends_within(patience());
 
     // A server that was started in the background has no keyboard.
@@ -112,7 +112,7 @@ fn exercise_3() {
     };
     let server = start("3600");
     let [mut ana, mut beto] = server.chat(["ana", "beto"]);
-    server.still_missing("after Ctrl-C, for everybody: \"* last orders: 3600 s\"");
+    server.still_missing("after Ctrl-C, for every client: \"* last orders: 3600 s\"");
     server.is_interrupted();
     for client in [&mut ana, &mut beto] {
         client.hears_exactly("* last orders: 3600 s");
@@ -122,7 +122,7 @@ fn exercise_3() {
     beto.hears_from("ana", "one for the road");
     beto.says("and one for you");
     ana.hears_from("beto", "and one for you");
-    server.still_missing("from then on, nobody new");
+    server.still_missing("from then on, no new client");
     let deadline = Instant::now() + patience();
     while TcpStream::connect(server.address()).is_ok() {
         if Instant::now() > deadline {
