@@ -45,7 +45,7 @@ fn build(name: &str) -> PathBuf {
 
 /// The program, if it is newer than all that it was built from. To ask cargo takes a third
 /// of a second each time, and all tests together would ask fifty times.
-fn up_to_date(name: &str) -> Option<PathBuf> {
+pub(super) fn up_to_date(name: &str) -> Option<PathBuf> {
     if name.starts_with("10_") {
         return None; // it may have been built without its feature
     }
