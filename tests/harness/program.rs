@@ -67,7 +67,9 @@ pub(super) fn up_to_date(name: &str) -> Option<PathBuf> {
     let is_ours = |file: &PathBuf| ours.iter().any(|folder| file.starts_with(folder));
     let manifests = ["Cargo.toml", "Cargo.lock", ".cargo/config.toml"];
     let manifests = manifests.map(|file| root().join(file));
-    let is_older = |file: &PathBuf| changed(file).is_some_and(|time| time < built);
+    // A source may have changed while the compiler was at work: then only cargo knows.
+    const COMPILING: Duration = Duration::from_secs(10);
+    let is_older = |file: &PathBuf| changed(file).is_some_and(|time| time + COMPILING < built);
     let is_fresh = sources.iter().all(is_ours) && sources.iter().chain(&manifests).all(is_older);
     is_fresh.then_some(program)
 }
