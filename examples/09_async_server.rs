@@ -49,14 +49,13 @@ struct Args {
 async fn main() -> Result<(), cli::Failure> {
     let args = Args::parse();
     let listener = cli::bind(&args.listen)?;
-    let limits = args.limits.within_the_systems();
     listener.set_nonblocking(true)?;
     let listener = TcpListener::from_std(listener)?;
-    let chat = Arc::new(Mutex::new(Chat::new(limits.max_backlog)));
+    let chat = Arc::new(Mutex::new(Chat::new(args.limits.max_backlog)));
     let closing = Arc::new(Notify::new());
     let interrupted = Arc::clone(&closing);
     cli::on_interrupt(move || interrupted.notify_one())?;
-    let mut running = accept_all(&listener, &chat, limits, &closing).await;
+    let mut running = accept_all(&listener, &chat, &args, &closing).await;
 
     // Stop accepting, and wait until all sessions have ended. Clients that are still there
     // after the grace are cut off: `shutdown` drops their tasks, and so their connections.
@@ -74,9 +73,10 @@ async fn main() -> Result<(), cli::Failure> {
 async fn accept_all(
     listener: &TcpListener,
     chat: &Arc<Mutex<Chat>>,
-    limits: Limits,
+    args: &Args,
     closing: &Notify,
 ) -> JoinSet<()> {
+    let limits = args.limits.within_the_systems();
     let mut running = JoinSet::new();
     for id in 1.. {
         // Accept, or take note of a task that has ended.
