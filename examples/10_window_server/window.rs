@@ -17,13 +17,15 @@ use socket_stages::limits::{FAREWELL, Refusal};
 use socket_stages::lines::printable;
 use socket_stages::outbox;
 use socket_stages::room::{Id, Leaving, Line};
+use socket_stages_window::MOST_BYTES;
 use socket_stages_window::eframe::{self, egui};
 use socket_stages_window::server::{Present, Shown, Wish};
 
 use super::Args;
 use super::chat::{self, Chat, Closer, lock};
 
-/// How many events may wait for the window. When there are more, the messenger waits.
+/// How many events may wait for the window. When there are more, the messenger waits, and
+/// lines wait in the window's outbox: as many bytes of them as the window can keep.
 const WAITING: usize = 64;
 
 /// How long the window may take events in each frame.
@@ -158,7 +160,7 @@ impl Window {
 
     /// Starts the two threads.
     fn start(&mut self) {
-        let (outbox, lines) = outbox::bounded(self.args.limits.max_backlog);
+        let (outbox, lines) = outbox::bounded(MOST_BYTES);
         let (events, happening) = mpsc::sync_channel(WAITING);
         let chat = Arc::new(Mutex::new(Chat::default()));
         lock(&chat).window = Some(outbox);
