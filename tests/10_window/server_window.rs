@@ -275,6 +275,21 @@ fn closing_the_window_ends_the_server_in_order() {
     assert!(TcpStream::connect(address).is_err(), "it still listens");
 }
 
+#[test]
+fn a_window_that_is_closed_while_its_server_starts_closes_too() {
+    if !applies_to_ours_only() {
+        return;
+    }
+    let args = server::Args::parse_from(["", "--port", "0"]);
+    let mut server = Screen::open("the server's window", |context| {
+        server::Window::new(args, context)
+    });
+    server.closes();
+    server.until("closed", |server| {
+        server.commands().contains(&ViewportCommand::Close)
+    });
+}
+
 /// The chat does not wait for the window. Lines that have no room in its outbox are counted.
 #[test]
 fn a_window_that_draws_no_frames_delays_no_client_and_counts_what_it_missed() {
