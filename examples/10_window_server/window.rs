@@ -5,6 +5,7 @@
 //! takes lines out of the window's outbox and wakes the window, as a writer takes lines out
 //! of a client's outbox and writes them.
 
+use std::io;
 use std::mem;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::mpsc::{self, Receiver, SyncSender, TryRecvError};
@@ -17,13 +18,15 @@ use socket_stages::limits::{FAREWELL, Refusal};
 use socket_stages::lines::printable;
 use socket_stages::outbox;
 use socket_stages::room::{Id, Leaving, Line};
+use socket_stages_window::MOST_BYTES;
 use socket_stages_window::eframe::{self, egui};
 use socket_stages_window::server::{Present, Shown, Wish};
 
 use super::Args;
 use super::chat::{self, Chat, Closer, lock};
 
-/// How many events may wait for the window. When there are more, the messenger waits.
+/// How many events may wait for the window. When there are more, the messenger waits, and
+/// lines wait in the window's outbox: as many bytes of them as the window can keep.
 const WAITING: usize = 64;
 
 /// How long the window may take events in each frame.
@@ -156,37 +159,13 @@ impl Window {
         }
     }
 
-    /// Starts the two threads.
     fn start(&mut self) {
-        let (outbox, lines) = outbox::bounded(self.args.limits.max_backlog);
-        let (events, happening) = mpsc::sync_channel(WAITING);
-        let chat = Arc::new(Mutex::new(Chat::default()));
-        lock(&chat).window = Some(outbox);
-        let [to_window, too] = [(); 2].map(|()| ToWindow {
-            events: SyncSender::clone(&events),
-            context: self.context.clone(),
-        });
-        let (args, shared) = (self.args.clone(), Arc::clone(&chat));
-        let messenger = thread::Builder::new().name("messenger".into());
-        let messenger = messenger.spawn(move || hand_over(&lines, &to_window));
-        let accept = thread::Builder::new().name("accept".into());
-        let accept = accept.spawn(move || serve(&args, &shared, &too));
-        match (messenger, accept) {
-            (Ok(messenger), Ok(accept)) => {
+        match start_threads(&self.args, &self.context) {
+            Ok(service) => {
                 self.shown.starting();
-                self.service = Some(Service {
-                    chat,
-                    events: happening,
-                    threads: [messenger, accept],
-                    closer: None,
-                    why: None,
-                });
+                self.service = Some(service);
             }
-            // The other thread ends as well: what it needs of the channels is dropped.
-            (Err(error), _) | (_, Err(error)) => {
-                self.shown
-                    .could_not(format!("cannot start a thread: {error}"));
-            }
+            Err(error) => self.shown.could_not(no_thread(&error)),
         }
     }
 
@@ -199,9 +178,7 @@ impl Window {
         };
         match thread::Builder::new().name("stop".into()).spawn(closer) {
             Ok(_) => self.shown.closing(), // no need to join it: `accept` ends after it
-            Err(error) => self
-                .shown
-                .could_not(format!("cannot start a thread: {error}")),
+            Err(error) => self.shown.could_not(no_thread(&error)),
         }
     }
 
@@ -250,6 +227,36 @@ impl eframe::App for Window {
     }
 }
 
+fn no_thread(error: &io::Error) -> String {
+    format!("cannot start a thread: {error}")
+}
+
+/// Starts the two threads. If the second one cannot start, the first one ends, because the
+/// chat is dropped, and with it the window's outbox.
+fn start_threads(args: &Args, context: &egui::Context) -> io::Result<Service> {
+    let (outbox, lines) = outbox::bounded(MOST_BYTES);
+    let (events, happening) = mpsc::sync_channel(WAITING);
+    let chat = Arc::new(Mutex::new(Chat::default()));
+    lock(&chat).window = Some(outbox);
+    let to_window = || ToWindow {
+        events: SyncSender::clone(&events),
+        context: context.clone(),
+    };
+    let (to_window, too) = (to_window(), to_window());
+    let messenger = thread::Builder::new().name("messenger".into());
+    let messenger = messenger.spawn(move || hand_over(&lines, to_window))?;
+    let (args, shared) = (args.clone(), Arc::clone(&chat));
+    let accept = thread::Builder::new().name("accept".into());
+    let accept = accept.spawn(move || serve(&args, &shared, too))?;
+    Ok(Service {
+        chat,
+        events: happening,
+        threads: [messenger, accept],
+        closer: None,
+        why: None,
+    })
+}
+
 /// A thread's way to the window.
 struct ToWindow {
     events: SyncSender<Event>,
@@ -264,26 +271,35 @@ impl ToWindow {
         self.context.request_repaint_after(FRAME);
         is_there
     }
+
+    /// Wakes the window once more, to see that the thread has ended.
+    fn leave(self) {
+        drop(self.events);
+        self.context.request_repaint();
+    }
 }
 
 /// The `messenger` thread: hands over what the chat has put into the window's outbox.
-fn hand_over(outbox: &outbox::Lines, window: &ToWindow) {
-    while let Ok(line) = outbox.recv()
-        && window.tell(Event::Lines(line))
-    {}
+fn hand_over(outbox: &outbox::Lines, window: ToWindow) {
+    while let Ok(line) = outbox.recv() {
+        if !window.tell(Event::Lines(line)) {
+            break;
+        }
+    }
+    window.leave();
 }
 
 /// The `accept` thread: listens, and serves clients until the chat is closed.
-fn serve(args: &Args, chat: &Arc<Mutex<Chat>>, window: &ToWindow) {
-    let started = cli::bind(&args.listen).and_then(|listener| {
-        let address = listener.local_addr()?;
+fn serve(args: &Args, chat: &Arc<Mutex<Chat>>, window: ToWindow) {
+    let result = cli::bind(&args.listen).and_then(|listener| {
         let closer = chat::closer(&listener, chat)?;
-        window.tell(Event::Listening(address, closer));
-        Ok(listener)
+        window.tell(Event::Listening(listener.local_addr()?, closer));
+        chat::run(listener, args, chat);
+        Ok(())
     });
-    let result = started.map(|listener| chat::run(listener, args, chat));
     lock(chat).close(); // if it could not even listen: it ends the messenger
     window.tell(Event::Ended(result.err().map(|error| format!("{error:#}"))));
+    window.leave();
 }
 
 /// What the window asks of the chat. It waits for nothing but the lock.

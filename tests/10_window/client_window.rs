@@ -35,7 +35,7 @@ fn a_typed_line_arrives_from_each_server_since_stage_04() {
         let [mut beto, _carla] = server.chat(["beto", "carla"]);
         let mut ana = in_the_room("ana", server.address());
         beto.hears("* ana joined");
-        // The keyboard stays in the field.
+        // The field keeps the keyboard.
         for text in ["hola", "¿qué tal?", "  two  blanks"] {
             ana.says(text);
             beto.hears_from("ana", text);
@@ -44,7 +44,7 @@ fn a_typed_line_arrives_from_each_server_since_stage_04() {
         }
         beto.says("hola, ana");
         ana.shows("beto: hola, ana");
-        // To leave is no fault.
+        // Leaving shows no fault.
         ana.says("salir");
         beto.hears("* ana left");
         ana.shows("not connected");
@@ -60,7 +60,7 @@ fn each_line_wakes_the_window_but_not_more_often_than_60_times_a_second() {
     let (mut stream, _) = listener.accept().unwrap();
     stream.write_all(b"* welcome, ana\n").unwrap();
     ana.shows("in the room as ana");
-    // `shows` draws only when the window is woken; by a line, if no cursor blinks.
+    // `shows` draws only when something wakes the window: a line, when no cursor blinks.
     ana.loses_focus();
     stream.write_all(b"beto: wake up\n").unwrap();
     ana.shows("beto: wake up");
@@ -76,7 +76,7 @@ fn each_line_wakes_the_window_but_not_more_often_than_60_times_a_second() {
         stream
     });
     ana.shows("beto: 99.");
-    // Sixty a second, a second one for each because the view follows, and some to spare.
+    // Sixty frames a second, a second frame for each because the view follows, and some to spare.
     let (frames, most) = (ana.frames() - before, start.elapsed().as_millis() / 8 + 20);
     assert!(
         frames as u128 <= most,
@@ -96,7 +96,7 @@ fn a_refused_name_can_be_changed_and_typed_text_is_kept() {
     ana.shows("choose another name");
     assert_eq!(ana.field("Say"), "I am typing");
     assert_eq!(ana.focus().as_deref(), Some("Name"));
-    // On the same connection, by the keyboard alone.
+    // Another try, on the same connection, with the keyboard alone.
     ana.presses_with(Modifiers::COMMAND, Key::A);
     ana.says("ana");
     ana.shows("in the room as ana");
@@ -141,7 +141,7 @@ fn a_window_survives_its_server_and_connects_again() {
     ana.says("hola");
     ana.types("I am typing");
     drop(server); // SIGKILL
-    ana.until("said so", |ana| ana.app().shown().notice().is_some());
+    ana.until("shown a notice", |ana| ana.app().shown().notice().is_some());
     let notice = ana.app().shown().notice().unwrap();
     assert!(
         notice == "the server has closed the connection" || notice.contains("was lost"),
@@ -149,12 +149,12 @@ fn a_window_survives_its_server_and_connects_again() {
     );
     ana.shows("not connected");
     assert_eq!(ana.field("Say"), "I am typing");
-    // It can be typed on, but not sent.
+    // The text can be changed, but not sent.
     ana.says(" on");
     ana.shows("not in the room: what you typed is kept");
     assert_eq!(ana.field("Say"), "I am typing on");
 
-    // A new server, and the conversation goes on.
+    // With a new server, the conversation goes on.
     let server = Server::start("07_limits");
     ana.fills("Port", &server.address().port().to_string());
     ana.clicks("Connect");
@@ -193,7 +193,7 @@ fn a_window_can_be_used_while_it_connects() {
     assert_eq!(ana.field("Say"), "I am typing");
     ana.clicks("Give up");
     ana.shows("not connected");
-    assert!(ana.closes(), "nothing is to be waited for");
+    assert!(ana.closes(), "there is nothing to wait for");
 }
 
 #[test]
@@ -204,7 +204,7 @@ fn a_failed_connection_leaves_the_keyboard_in_the_field() {
     let (address, _queue) = full_queue();
     let mut ana = client_window("ana", address);
     ana.clicks("Connect");
-    // From here on the keyboard is where one types to the others.
+    // From here on the field at the bottom has the keyboard.
     ana.types("hola a todos");
     ana.presses_with(Modifiers::COMMAND, Key::D);
     ana.shows("not connected");
@@ -226,7 +226,7 @@ fn keys_pressed_faster_than_frames_are_drawn_are_not_lost() {
     assert_eq!(ana.field("Say"), "and");
 }
 
-/// Nobody can end a thread that waits to be connected: so it must not wait for minutes.
+/// A thread that waits to be connected cannot be stopped, so it must not wait for minutes.
 #[test]
 fn a_server_that_never_answers_is_given_up() {
     if !cfg!(target_os = "linux") {
@@ -247,7 +247,7 @@ fn a_server_that_never_answers_is_given_up() {
 #[test]
 fn a_flood_neither_freezes_the_window_nor_fills_its_memory() {
     let (listener, address) = fake_server();
-    // It floods until it hears that it should stop: a window that freezes never says so.
+    // It floods until it hears "stop". A frozen window could not say that.
     let flood = thread::spawn(move || {
         let (stream, _) = listener.accept().unwrap();
         let mut heard = BufReader::new(&stream).lines().map_while(Result::ok);
@@ -283,19 +283,20 @@ fn a_flood_neither_freezes_the_window_nor_fills_its_memory() {
     });
     said += flood.take().unwrap().join().unwrap();
     ana.shows(&format!("beto: {}", said - 1));
-    // Old lines have left, and are counted: the welcome, our own and all of the flood.
+    // Old lines are dropped and counted.
     let conversation = &ana.app().shown().conversation;
     let kept = conversation.lines().count();
     assert_eq!(kept, MOST_LINES);
-    // All that came are either here or counted, but for our own and how it was closed.
+    // Each line of the flood is kept or counted, and so are the welcome, our own line, and
+    // perhaps the note that the connection was closed.
     let others = conversation.gone() + kept - said;
     assert!((2..=3).contains(&others), "{others} lines besides {said}");
     ana.presses_with(Modifiers::COMMAND, Key::Home);
     ana.shows("earlier lines are gone)");
 }
 
-/// A letter is dear when it is drawn for the first time, and writing has more of them than
-/// a frame has time for: here, all that a machine has for Chinese.
+/// To draw a letter for the first time takes long, and Chinese has more letters than a frame
+/// has time for.
 #[test]
 fn twenty_thousand_different_letters_do_not_freeze_the_window() {
     let (listener, address) = fake_server();
@@ -311,7 +312,7 @@ fn twenty_thousand_different_letters_do_not_freeze_the_window() {
     ana.shows("in the room as ana");
     let letters: Vec<char> = ('\u{4e00}'..).take(20_000).collect();
     let mut lines: Vec<String> = letters.chunks(1360).map(String::from_iter).collect();
-    lines.push(letters.iter().collect()); // longer than any server of ours lets pass
+    lines.push(letters.iter().collect()); // longer than our servers let pass by default
     lines.push(
         format!("! {}", lines.concat())
             .chars()
@@ -338,8 +339,8 @@ fn twenty_thousand_different_letters_do_not_freeze_the_window() {
     assert_eq!(ana.field("Say"), "z".repeat(lines.len()));
 }
 
-/// A window that hangs for long (its machine was suspended, say) goes on afterwards: whoever
-/// wakes it has waited for it.
+/// After a long time without a frame (the machine was suspended, for example), the window
+/// still shows what arrives: the reader has waited for it.
 #[test]
 fn a_window_that_was_suspended_goes_on() {
     let (listener, address) = fake_server();
@@ -356,7 +357,7 @@ fn a_window_that_was_suspended_goes_on() {
     ana.shows("beto: are you there?");
 }
 
-/// What a window has not taken waits at the server, not in memory.
+/// Lines that the window has not taken wait at the server, and take no memory here.
 #[test]
 fn a_window_that_draws_no_frames_takes_no_memory() {
     let (listener, address) = fake_server();
@@ -374,10 +375,10 @@ fn a_window_that_draws_no_frames_takes_no_memory() {
     while taken < most {
         match (&stream).write(lines.as_bytes()) {
             Ok(count) => taken += count,
-            Err(_) => break, // nobody takes any more
+            Err(_) => break, // the window takes no more
         }
     }
-    // The buffers of two sockets, and a channel that holds so many lines.
+    // Some bytes are in the buffers of two sockets, and in the channel.
     assert!(
         taken < most,
         "it has taken {taken} bytes, and would have taken more"
@@ -387,7 +388,7 @@ fn a_window_that_draws_no_frames_takes_no_memory() {
 #[test]
 fn typed_text_is_kept_when_the_server_does_not_read() {
     let (listener, address) = fake_server();
-    // The less its system takes for it, the sooner there is no room for more.
+    // A small buffer is full sooner.
     SockRef::from(&listener).set_recv_buffer_size(4096).unwrap();
     let mut ana = client_window("ana", address);
     ana.clicks("Connect");
@@ -399,11 +400,11 @@ fn typed_text_is_kept_when_the_server_does_not_read() {
     while ana.app().shown().notice().is_none() {
         ana.says(&long);
         said += 1;
-        assert!(said < 1000, "the outbox has no end");
+        assert!(said < 1000, "the outbox has no limit");
     }
     ana.shows("the server takes no more at the moment: what you typed is kept");
     assert_eq!(ana.field("Say").len(), long.len());
-    // It can still be closed: the server gets its time, and no more.
+    // The window can still be closed. The server has two seconds to close too.
     assert!(!ana.closes());
     ana.until("closed", |ana| {
         ana.commands().contains(&ViewportCommand::Close)
@@ -417,7 +418,7 @@ fn closing_the_window_leaves_the_chat_in_order() {
     let mut ana = in_the_room("ana", server.address());
     beto.hears("* ana joined");
     ana.says("last words");
-    assert!(!ana.closes(), "it should say good-bye first");
+    assert!(!ana.closes(), "it should leave the chat first");
     beto.hears_from("ana", "last words");
     beto.hears("* ana left");
     ana.until("closed", |ana| {
@@ -451,7 +452,7 @@ fn new_lines_do_not_scroll_the_view_of_a_person_who_reads_earlier_ones() {
     };
     let reading = first(&ana);
     assert!(reading.is_some() && !ana.is_shown("line 1999."));
-    // As many lines come as leave above.
+    // Each new line drops an old one above.
     say(MOST_LINES..MOST_LINES + 200);
     ana.until("taken them", |ana| {
         ana.app().shown().conversation.gone() == 201

@@ -31,7 +31,7 @@ fn without_a_display_the_programs_say_so() {
     }
 }
 
-/// The real programs, on a display that nobody looks at, with a keyboard that nobody sits at.
+/// The real programs, on a virtual display with a virtual keyboard.
 #[cfg(target_os = "linux")]
 #[test]
 fn the_real_programs_open_windows_and_chat() {
@@ -60,14 +60,14 @@ fn the_real_programs_open_windows_and_chat() {
     beto.args(["--name", "beto", "--port", port]);
     let mut beto = Program::start(beto).unwrap();
     prints(&beto, "* welcome, beto");
-    // The keyboard is at the button that connects.
+    // The button *Connect* has the keyboard.
     let window = display.has_window("Chat");
     display.presses(&window, &["key", "Return"]);
     prints(&beto, "* ana joined");
     display.presses(&window, &["type", "hola, terminal"]);
     display.presses(&window, &["key", "Return"]);
     prints(&beto, "ana: hola, terminal");
-    // Ctrl-C closes a window as its cross does: in order.
+    // Ctrl-C closes a window in order, as the button in its corner does.
     ana.interrupt().unwrap();
     prints(&beto, "* ana left");
     assert!(ana.wait(patience()).is_some_and(|status| status.success()));
@@ -101,7 +101,7 @@ fn virtual_display() -> Option<Display> {
         return None;
     }
     let mut xvfb = std::process::Command::new("Xvfb");
-    // It picks a number that is free, and prints it when it is ready.
+    // Xvfb picks a free number, and prints it when it is ready.
     xvfb.args([
         "-displayfd",
         "1",

@@ -41,8 +41,8 @@ harness::limits!();
 #[cfg(unix)]
 harness::shutdown!();
 
-/// The drill of the lesson: a frame that reads from the server is not over until the server
-/// says something.
+/// The drill of the lesson: a frame that reads from the server does not end until the server
+/// sends something.
 #[test]
 fn still_broken_a_window_that_reads_from_its_server_freezes() {
     let (listener, address) = fake_server();
@@ -52,17 +52,17 @@ fn still_broken_a_window_that_reads_from_its_server_freezes() {
         let mut ana = client_window_as("ana", address, Look::default(), &["--freeze"]);
         about_to_draw.send(()).unwrap();
         ana.clicks("Connect");
-        // The frame that finds the connection there does not end.
+        // The first frame after the connection is made does not end.
         ana.shows("* welcome, ana");
         drawn.send(()).unwrap();
     });
     draws.recv_timeout(patience()).expect("it draws");
     let (mut stream, _) = listener.accept().unwrap();
-    // Its name shows that the frame has begun that does not end.
+    // When the name has arrived, the frame that does not end has begun.
     stream.set_read_timeout(Some(patience())).unwrap();
     stream.read_exact(&mut [0; 4]).expect("it is connected");
-    // Meanwhile a window that does not wait, connected to the same server, draws a hundred
-    // frames, and is typed into.
+    // Meanwhile another window, which does not wait, draws a hundred frames, and takes what
+    // is typed. It is connected to the same server.
     let mut beto = client_window("beto", address);
     beto.clicks("Connect");
     let _other = listener.accept().unwrap();
@@ -76,10 +76,10 @@ fn still_broken_a_window_that_reads_from_its_server_freezes() {
         Err(TryRecvError::Empty),
         "it did not freeze"
     );
-    // As soon as the server says something, it moves again.
+    // As soon as the server sends something, the first window goes on.
     stream.write_all(b"* welcome, ana\n").unwrap();
     stream.shutdown(Shutdown::Both).unwrap();
-    has_drawn.recv_timeout(patience()).expect("it moves again");
+    has_drawn.recv_timeout(patience()).expect("it goes on");
     frozen.join().unwrap();
 }
 
@@ -114,14 +114,14 @@ fn the_keyboard_alone_is_enough() {
         return;
     }
     let (mut server, address) = server_window(&[]);
-    // Without a name, the keyboard is where it is missing.
+    // Without a name, the field for it has the keyboard.
     let mut ana = client_window("", address);
     ana.until("settled", |ana| ana.focus().as_deref() == Some("Name"));
     ana.says("ana");
     ana.shows("in the room as ana");
     ana.says("hola");
     server.shows("ana: hola");
-    // From the field of the server's window round all that can be used, and back.
+    // The Tab key goes from the field of the server's window to all other parts, and back.
     server.until("settled", |server| {
         server.focus().as_deref() == Some("To all clients")
     });
@@ -153,7 +153,7 @@ fn the_keyboard_alone_is_enough() {
     assert_eq!(server.focus().as_deref(), Some("To ana"));
     server.says("between us");
     ana.shows("* the server to you: between us");
-    // Page Up reads back, Ctrl-D disconnects and connects again.
+    // Ctrl+D disconnects, and connects again.
     ana.presses_with(Modifiers::COMMAND, Key::D);
     ana.shows("not connected");
     ana.presses_with(Modifiers::COMMAND, Key::D);
@@ -162,7 +162,6 @@ fn the_keyboard_alone_is_enough() {
     server.shows("not listening");
 }
 
-/// Whatever is said, and whoever says it.
 #[test]
 fn long_and_strange_texts_do_not_break_the_windows() {
     if !applies_to_ours_only() {

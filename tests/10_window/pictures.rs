@@ -10,7 +10,7 @@ use super::windows::{
     ClientScreen, ServerScreen, client_window, client_window_as, server_window_as,
 };
 
-/// Draws the pictures of the lesson, and some more for whoever changes the windows:
+/// Draws the pictures of the lesson, and some more to look at after a change of the windows:
 /// `cargo test --features window --test 10_window draw_the_pictures -- --ignored`
 #[test]
 #[ignore = "it writes files"]
@@ -39,7 +39,7 @@ fn draw_the_pictures() {
     }
 }
 
-/// A server's window and three clients', and what was said in them.
+/// The windows of a server and of three clients, in the middle of a conversation.
 fn a_conversation(look: Look) -> (ServerScreen, [ClientScreen; 3]) {
     let (mut server, address) = server_window_as(look, &[]);
     let mut ana = client_window_as("ana", address, look, &[]);
@@ -50,7 +50,7 @@ fn a_conversation(look: Look) -> (ServerScreen, [ClientScreen; 3]) {
     beto.shows("in the room as beto");
     ana.says("hola, beto");
     beto.shows("ana: hola, beto");
-    beto.says("hola, ana. Does everybody type into a window now?");
+    beto.says("hola, ana. Do we all type into a window now?");
     ana.shows("into a window now?");
     ana.says("Only those who want to; the terminal clients of the earlier lessons are welcome.");
     beto.shows("terminal clients");

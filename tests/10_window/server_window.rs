@@ -12,7 +12,7 @@ use socket_stages_window::Kind;
 use socket_stages_window::eframe::egui::{Key, ViewportCommand};
 
 use super::server;
-use super::windows::{fake_server, in_the_room, is_let_in, is_listening, server_window};
+use super::windows::{fake_server, in_the_room, is_listening, server_window};
 
 #[test]
 fn the_window_shows_the_clients_and_their_lines() {
@@ -21,11 +21,14 @@ fn the_window_shows_the_clients_and_their_lines() {
     }
     let (mut server, address) = server_window(&[]);
     server.shows("No clients");
-    // From here on it is drawn when somebody wakes it, and not for a cursor that blinks.
+    // From here on only an event wakes the window, and not a cursor that blinks.
     server.loses_focus();
-    let nobody = TcpStream::connect(address).unwrap();
+    let nameless = TcpStream::connect(address).unwrap();
     server.shows("1 client");
-    server.shows(&format!("(no name yet), {}", nobody.local_addr().unwrap()));
+    server.shows(&format!(
+        "(no name yet), {}",
+        nameless.local_addr().unwrap()
+    ));
     let mut ana = in_the_room("ana", address);
     server.shows("2 clients");
     server.shows("ana, 127.0.0.1:");
@@ -33,8 +36,8 @@ fn the_window_shows_the_clients_and_their_lines() {
     server.shows("* ana joined");
     ana.says("hola");
     server.shows("ana: hola");
-    drop(nobody);
-    server.until("forgotten nobody", |server| {
+    drop(nameless);
+    server.until("forgotten the client without a name", |server| {
         !server.is_shown("(no name yet)")
     });
     ana.says("salir");
@@ -60,7 +63,7 @@ fn an_answer_goes_to_all_clients_or_to_the_chosen_one() {
     server.says("between us");
     beto.shows("* the server to you: between us");
     server.shows("* the server to beto: between us");
-    // Once is enough; and a client cannot say what looks like it.
+    // A client cannot say a line that looks like it.
     ana.says("* the server: I am ana");
     beto.shows("ana: * the server: I am ana");
     server.clicks("all clients");
@@ -69,7 +72,7 @@ fn an_answer_goes_to_all_clients_or_to_the_chosen_one() {
         client.shows("* the server: to all again");
     }
     server.shows("* the server: to all again");
-    assert!(!ana.is_shown("between us"), "ana has heard it as well");
+    assert!(!ana.is_shown("between us"), "ana has heard it too");
     let lines = server.app().shown().conversation.lines();
     let mine = lines.filter(|(kind, _)| *kind == Kind::Mine).count();
     assert_eq!(mine, 3, "each answer is shown once");
@@ -107,7 +110,7 @@ fn an_answer_for_a_client_that_has_left_goes_to_no_other() {
     server.presses(Key::Enter);
     server.shows("beto has left: choose another client; what you typed is kept");
     assert_eq!(server.field("To beto"), "only for beto");
-    // A new beto is not the one it was meant for.
+    // A new client with the same name is not the one that the text is for.
     let _new = in_the_room("beto", address);
     server.shows("2 clients");
     server.presses(Key::Enter);
@@ -143,7 +146,7 @@ fn a_disconnected_client_hears_the_reason_and_may_come_back() {
     rude.shows("in the room as rude");
 }
 
-/// Also one who says nothing that is a name, and one who speaks all the time.
+/// Neither a client without a name, nor one that speaks all the time.
 #[test]
 fn no_client_can_delay_being_disconnected() {
     if !applies_to_ours_only() {
@@ -170,8 +173,8 @@ fn no_client_can_delay_being_disconnected() {
         let start = Instant::now();
         server.clicks("Disconnect");
         server.shows("No clients");
-        // And no reset, although more is sent than the server wants: it may overtake the
-        // reason. For a second, the server reads and forgets.
+        // No reset may come, although the client sends more: a reset may overtake the reason.
+        // For a second, the server reads and forgets.
         while !name.is_empty() && start.elapsed() < Duration::from_millis(300) {
             assert!(
                 !speaker.is_finished(),
@@ -187,11 +190,11 @@ fn no_client_can_delay_being_disconnected() {
             heard.ends_with("! disconnected by the server\n"),
             "{heard:?}"
         );
-        // It neither closes nor falls silent: it is cut off.
-        let told = format!("! {address} left: disconnected by the server");
-        server.until("cut it off", |server| {
+        // The client neither closes nor stops sending, so it is cut off.
+        let reason = format!("! {address} left: disconnected by the server");
+        server.until("cut the client off", |server| {
             let mut lines = server.app().shown().conversation.lines();
-            lines.any(|(_, line)| line == told)
+            lines.any(|(_, line)| line == reason)
         });
         stream.shutdown(Shutdown::Both).ok();
         speaker.join().unwrap();
@@ -218,7 +221,7 @@ fn the_server_stops_in_order_and_starts_again() {
     server.shows("(closed)");
     server.shows("No clients");
     assert!(TcpStream::connect(address).is_err(), "it still listens");
-    // Answers wait as well.
+    // An answer is kept until the server runs again.
     server.fills("To all clients", "hola");
     server.presses(Key::Enter);
     server.shows("the server does not run: what you typed is kept");
@@ -260,10 +263,10 @@ fn closing_the_window_ends_the_server_in_order() {
     }
     let (mut server, address) = server_window(&[]);
     let mut ana = in_the_room("ana", address);
-    // Somebody who never reads, and never closes, has until the grace is over.
+    // A client that never closes is cut off when the grace is over.
     let _sleeper = TcpStream::connect(address).unwrap();
     server.shows("2 clients");
-    assert!(!server.closes(), "it should say good-bye first");
+    assert!(!server.closes(), "it should tell the clients first");
     ana.shows("* the server is closing");
     server.shows("closing …");
     server.until("closed", |server| {
@@ -272,22 +275,37 @@ fn closing_the_window_ends_the_server_in_order() {
     assert!(TcpStream::connect(address).is_err(), "it still listens");
 }
 
-/// The room does not wait for the window, and what the window is too slow for is counted.
+#[test]
+fn a_window_that_is_closed_while_its_server_starts_closes_too() {
+    if !applies_to_ours_only() {
+        return;
+    }
+    let args = server::Args::parse_from(["", "--port", "0"]);
+    let mut server = Screen::open("the server's window", |context| {
+        server::Window::new(args, context)
+    });
+    server.closes();
+    server.until("closed", |server| {
+        server.commands().contains(&ViewportCommand::Close)
+    });
+}
+
+/// The chat does not wait for the window. Lines that have no room in its outbox are counted.
 #[test]
 fn a_window_that_draws_no_frames_delays_no_client_and_counts_what_it_missed() {
     if !applies_to_ours_only() {
         return;
     }
     const LINES: usize = 2000;
-    let (mut server, address) =
-        server_window(&["--max-rate", "1000000", "--max-backlog", "4000000"]);
-    let mut ana = is_let_in("ana", address);
-    server.shows("1 client");
+    let (mut server, address) = server_window(&["--max-rate", "1000000"]);
+    let [mut ana, mut beto] = [(); 2].map(|()| TcpStream::connect(address).unwrap());
+    ana.write_all(b"ana\n").unwrap();
+    let mut heard = BufReader::new(ana.try_clone().unwrap()).lines();
+    assert_eq!(heard.next().unwrap().unwrap(), "* welcome, ana");
+    server.shows("ana, 127.0.0.1:");
     // From here on the server's window draws no frame.
-    let mut beto = TcpStream::connect(address).unwrap();
-    beto.set_nodelay(true).unwrap();
     beto.write_all(b"beto\n").unwrap();
-    // More than can wait for it: each is nearly a packet.
+    // More bytes than can wait for the window.
     let speaker = thread::spawn(move || {
         let text = "x".repeat(4000);
         for n in 0..LINES {
@@ -295,23 +313,25 @@ fn a_window_that_draws_no_frames_delays_no_client_and_counts_what_it_missed() {
         }
         beto
     });
-    ana.shows(&format!("beto: {} x", LINES - 1));
+    let last = format!("beto: {} x", LINES - 1);
+    let heard = heard.find(|line| line.as_ref().is_ok_and(|line| line.starts_with(&last)));
+    assert!(heard.is_some(), "ana has not heard all of beto's lines");
     let beto = speaker.join().unwrap();
-    // Now it looks. What it shows, and what it says that it missed, is all there was.
+    // Now the window draws. It shows a line, or counts it as gone or missed.
     server.shows("2 clients");
-    ana.says("is anybody there?");
-    server.shows("is anybody there?");
+    ana.write_all(b"still here?\n").unwrap();
+    server.shows("ana: still here?");
     let conversation = &server.app().shown().conversation;
     let said = conversation.lines();
     let said = said.filter(|(_, line)| line.starts_with("beto: ")).count();
     assert!(
         conversation.missed() > 0,
-        "the window missed nothing: then somebody has waited for it"
+        "the window has missed no line, so the chat has waited for it"
     );
     let all = said + conversation.gone();
     assert!(
         (LINES..LINES + 20).contains(&all),
-        "{said} shown, {} told as gone or missed",
+        "{said} shown, {} counted as gone or missed",
         conversation.gone()
     );
     drop(beto);

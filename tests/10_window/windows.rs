@@ -1,4 +1,4 @@
-//! Opens the windows, and plays servers for them.
+//! Opens the windows, and plays servers that they connect to.
 
 use std::net::{SocketAddr, TcpListener};
 use std::time::Instant;
@@ -35,7 +35,7 @@ pub fn client_window_as(
     })
 }
 
-/// A server's window, which listens on a free port.
+/// A server's window. The server listens on a free port.
 pub fn server_window(options: &[&str]) -> (ServerScreen, SocketAddr) {
     server_window_as(Look::default(), options)
 }
@@ -49,7 +49,7 @@ pub fn server_window_as(look: Look, options: &[&str]) -> (ServerScreen, SocketAd
     (screen, address)
 }
 
-/// Where a server's window says that it listens.
+/// Waits until the server listens. Returns the address that its window shows.
 pub fn is_listening(screen: &mut ServerScreen) -> SocketAddr {
     screen.until("listened", |screen| {
         matches!(screen.app().shown().state(), State::Listening(_))
@@ -60,7 +60,7 @@ pub fn is_listening(screen: &mut ServerScreen) -> SocketAddr {
     }
 }
 
-/// A client's window, in the room of that server.
+/// A client's window that has entered the room.
 #[track_caller]
 pub fn in_the_room(name: &str, address: SocketAddr) -> ClientScreen {
     let mut screen = client_window(name, address);
@@ -76,8 +76,8 @@ pub fn fake_server() -> (TcpListener, SocketAddr) {
     (listener, address)
 }
 
-/// An address where the system answers nobody, because the queue of connections is full:
-/// for minutes, or as long as the sockets are there.
+/// An address where the system answers no client, because the queue of connections is full:
+/// for minutes, or until the sockets are dropped.
 pub fn full_queue() -> (SocketAddr, Vec<Socket>) {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     let any: SocketAddr = ([127, 0, 0, 1], 0).into();
@@ -94,7 +94,7 @@ pub fn full_queue() -> (SocketAddr, Vec<Socket>) {
     (address, sockets)
 }
 
-/// As [`in_the_room`], for a fake server that knows no names.
+/// As [`in_the_room`], but without a look at the text in the window.
 #[track_caller]
 pub fn is_let_in(name: &str, address: SocketAddr) -> ClientScreen {
     let mut screen = client_window(name, address);
@@ -108,7 +108,7 @@ pub fn is_let_in(name: &str, address: SocketAddr) -> ClientScreen {
 /// Waits until a program prints a line with this text; returns that line.
 #[track_caller]
 pub fn prints(program: &Program, text: &str) -> String {
-    // A window may take a while to open where there is no graphics card.
+    // Without a graphics card, a window may take a while to open.
     let deadline = Instant::now() + 4 * patience();
     let mut lines = (0..).map_while(|index| program.output().line(index, deadline));
     match lines.find(|line| line.contains(text)) {
