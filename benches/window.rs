@@ -20,7 +20,7 @@ use window::server::State;
 #[path = "../examples/10_window_client.rs"]
 #[allow(dead_code, reason = "`main` is for the program itself")]
 mod client;
-#[path = "../examples/10_window_server.rs"]
+#[path = "../examples/10_window_server/main.rs"]
 #[allow(dead_code, reason = "`main` is for the program itself")]
 mod server;
 
@@ -83,7 +83,7 @@ fn of_the_server(rate: usize) -> Histogram<u64> {
         .map(|n| {
             let mut stream = TcpStream::connect(address).unwrap();
             stream.write_all(format!("client{n}\n").as_bytes()).unwrap();
-            // Who does not read is put out.
+            // A client that does not read is disconnected.
             let mut reading = stream.try_clone().unwrap();
             thread::spawn(move || std::io::copy(&mut reading, &mut std::io::sink()));
             thread::spawn(move || {

@@ -62,7 +62,7 @@ impl Backlog {
             entries: VecDeque::new(),
             readers: HashMap::new(),
             max_bytes,
-            look_at: LOOK,
+            look_at: LOOK.min(max_bytes),
         }
     }
 
@@ -213,7 +213,7 @@ impl Backlog {
         let dead = self.entries.partition_point(|entry| entry.end <= first);
         self.entries.drain(..dead);
         self.text.shrink_to(LOOK);
-        self.look_at = self.text.len() + LOOK.max(self.text.len() / 4);
+        self.look_at = self.text.len() + LOOK.min(self.max_bytes).max(self.text.len() / 4);
         too_slow
     }
 }

@@ -55,7 +55,7 @@ pub struct Limits {
     /// Bytes that may wait for a client that does not read; if more wait, it is disconnected.
     /// Clients share lines: at most twice as many bytes wait in the whole server, and 64 KiB
     /// more for each client
-    #[arg(long, value_name = "BYTES", default_value_t = 16 << 20, allow_negative_numbers = true,
+    #[arg(long, value_name = "BYTES", default_value_t = 12 << 20, allow_negative_numbers = true,
         value_parser = at_least_one)]
     pub max_backlog: usize,
 }

@@ -10,15 +10,15 @@ use super::{
 /// What the client's window shows.
 #[derive(Debug, Default)]
 pub struct Shown {
-    /// Where the server is, as typed.
+    /// The name or address of the server's machine, as typed.
     pub host: String,
-    /// Its port, as typed.
+    /// The server's port, as typed.
     pub port: String,
-    /// The name to be known by, as typed.
+    /// The name to use in the chat, as typed.
     pub name: String,
-    /// What is being typed, and stays until it could be sent.
+    /// The text in the field at the bottom. It stays there until it can be sent.
     pub typed: String,
-    /// What has been said.
+    /// The lines that have been said.
     pub conversation: Conversation,
     state: State,
     /// What went wrong, in plain words.
@@ -26,11 +26,11 @@ pub struct Shown {
     /// Why the server refused something, while this connection lasts.
     refusal: Option<String>,
     focus: Option<Field>,
-    /// What was typed after Enter, in the same frame.
+    /// Keys that were pressed after Enter, in the same frame.
     waiting: Vec<egui::Event>,
 }
 
-/// How far we have come with the server.
+/// The state of the connection.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub enum State {
     /// Not connected.
@@ -44,29 +44,30 @@ pub enum State {
     Refused,
     /// In the room, under this name.
     In(String),
-    /// All is said; waiting for the server to close.
+    /// No more will be sent; waiting for the server to close.
     Leaving,
 }
 
-/// What the person in front of the window wants.
+/// What the person in front of the window wants the program to do.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Wish {
-    /// To be connected.
+    /// Connect.
     Connect {
         /// The name or address of the server's machine.
         host: String,
         /// The server's port.
         port: u16,
     },
-    /// To be known by this name.
+    /// Use this name.
     Name(String),
-    /// To say this to the others.
+    /// Say this to the others.
     Say(String),
-    /// To leave, or to wait no longer.
+    /// Leave, or stop waiting for the connection.
     Leave,
 }
 
-/// How many bytes of a refusal stand above the conversation, in which there are more.
+/// How many bytes of a refusal are shown above the conversation. The conversation shows more
+/// of it.
 const LONGEST_NOTICE: usize = 300;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,7 +93,7 @@ impl Shown {
         }
     }
 
-    /// How far we have come with the server.
+    /// The state of the connection.
     pub fn state(&self) -> &State {
         &self.state
     }
@@ -111,13 +112,13 @@ impl Shown {
         self.focus = Some(Field::Message);
     }
 
-    /// It is there, and the name has been sent.
+    /// The connection is there, and the name has been sent.
     pub fn asking(&mut self) {
         self.state = State::Asking;
         self.notice = None;
     }
 
-    /// A line has arrived. The first that is no refusal means that the name is accepted.
+    /// A line has arrived. The first one that is no refusal means that the name is accepted.
     pub fn hears(&mut self, line: &str) {
         let kind = Kind::of(line);
         self.conversation.push(kind, line);
@@ -138,12 +139,12 @@ impl Shown {
         }
     }
 
-    /// What was typed has been handed over to be sent.
+    /// This text has been handed over to the writer.
     pub fn said(&mut self, text: &str) {
         let State::In(name) = &self.state else {
             return;
         };
-        // No name has a blank in it, so nobody else's line can look like this.
+        // No name has a blank in it, so no other client's line can look like this.
         let mine = format!("{name} (you): {text}");
         self.conversation.push(Kind::Mine, mine);
         self.conversation.go_to_newest();
@@ -151,21 +152,21 @@ impl Shown {
         self.notice = None;
     }
 
-    /// It could not be done; what was typed stays.
+    /// The wish could not be fulfilled, for this reason. The typed text stays.
     pub fn could_not(&mut self, why: impl Into<String>) {
         self.notice = Some(why.into());
     }
 
-    /// No more will be said; the server is to close.
+    /// No more will be sent; the server should close now.
     pub fn leaving(&mut self) {
         self.state = State::Leaving;
     }
 
-    /// The connection has ended, or never came to be: for this reason, or because the server
+    /// The connection has ended, or could not be made, for this reason. `None`: the server
     /// has closed it.
     pub fn ended(&mut self, why: Option<String>) {
         let was = std::mem::take(&mut self.state);
-        let told = match (&was, why, self.refusal.take()) {
+        let notice = match (&was, why, self.refusal.take()) {
             (State::Leaving, None, _) => {
                 self.conversation.push(Kind::Announced, "(you left)");
                 self.notice = None;
@@ -179,19 +180,19 @@ impl Shown {
         if was == State::Connecting {
             self.go_to_connect();
         } else {
-            self.conversation.push(Kind::Refused, format!("({told})"));
+            self.conversation.push(Kind::Refused, format!("({notice})"));
         }
-        self.notice = Some(told);
+        self.notice = Some(notice);
     }
 
-    /// Puts the keyboard where one connects, unless somebody is in mid-sentence.
+    /// Gives the keyboard to the *Connect* button, unless there is text in the field.
     fn go_to_connect(&mut self) {
         if self.typed.is_empty() {
             self.focus = Some(Field::Connect);
         }
     }
 
-    /// Draws the window, and returns what is wished for.
+    /// Draws the window. Returns what the person in front of it wishes.
     pub fn ui(&mut self, ui: &mut egui::Ui) -> Option<Wish> {
         let mut wish = None;
         one_line_at_a_time(ui, &mut self.waiting);
@@ -211,10 +212,10 @@ impl Shown {
         wish
     }
 
-    /// Where the server is, who we are, and the button between them.
+    /// The server's address, the name, and the button that connects or disconnects.
     fn connection(&mut self, ui: &mut egui::Ui) -> Option<Wish> {
         let mut wish = None;
-        // Two rows where one is too narrow.
+        // Two rows in a narrow window.
         let wide = ui.available_width() >= 620.0;
         ui.horizontal(|ui| {
             let apart = self.state == State::Apart;
@@ -289,12 +290,12 @@ impl Shown {
         }
     }
 
-    /// How things are, in one line, or in two if something went wrong.
+    /// The state of the connection in one line, and in a second one what went wrong.
     fn status(&mut self, ui: &mut egui::Ui) {
         let state = match &self.state {
             State::Apart => "not connected".into(),
             State::Connecting => format!("connecting to {} port {} …", self.host, self.port),
-            State::Asking => "connected; is the name free?".into(),
+            State::Asking => "connected; waiting for the name to be accepted".into(),
             State::Refused => "connected, but not in the room: choose another name".into(),
             State::In(name) => format!("in the room as {name}"),
             State::Leaving => "leaving …".into(),
@@ -309,7 +310,7 @@ impl Shown {
         }
     }
 
-    /// What is typed to the others.
+    /// The field for a line to the others.
     fn message(&mut self, ui: &mut egui::Ui) -> Option<Wish> {
         if !self.conversation.is_at_newest() && ui.button("To the newest line").clicked() {
             self.conversation.go_to_newest();
@@ -342,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_line_that_is_no_refusal_lets_us_in() {
+    fn the_first_line_that_is_no_refusal_means_that_we_are_in_the_room() {
         let mut shown = asking();
         shown.hears("! the name ana is taken: try another one");
         assert_eq!(shown.state(), &State::Refused);
@@ -355,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_typed_stays_until_it_is_sent() {
+    fn typed_text_stays_until_it_is_sent() {
         let mut shown = asking();
         shown.hears("* welcome, ana");
         shown.typed = "hola".into();
@@ -373,19 +374,19 @@ mod tests {
     }
 
     #[test]
-    fn whoever_is_put_out_reads_why() {
+    fn a_disconnected_client_shows_the_reason() {
         let mut shown = asking();
         shown.hears("* welcome, ana");
-        shown.hears("! nobody says more than 100 lines a second");
+        shown.hears("! rate limit: 100 lines per second");
         shown.ended(None);
         assert_eq!(
             shown.notice(),
-            Some("the server has closed the connection: nobody says more than 100 lines a second")
+            Some("the server has closed the connection: rate limit: 100 lines per second")
         );
     }
 
     #[test]
-    fn who_leaves_on_purpose_is_not_told_of_a_fault() {
+    fn leaving_on_purpose_shows_no_fault() {
         let mut shown = asking();
         shown.hears("* welcome, ana");
         shown.leaving();

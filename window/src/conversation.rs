@@ -1,4 +1,4 @@
-//! What has been said, as far as it is kept, and how it is drawn.
+//! The lines that have been said: which ones are kept, and how they are drawn.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -8,37 +8,37 @@ use eframe::egui::{self, Align, Galley, Key, Rect, TextFormat, TextStyle, text::
 
 use super::{Colours, beginning};
 
-/// How many lines are kept; older ones leave.
+/// How many lines are kept. Older ones are dropped.
 pub const MOST_LINES: usize = 2000;
 
-/// How many bytes all of them together have at most. (A line has no end that we could
-/// trust: it may be a million letters long.)
+/// How many bytes are kept, of all lines together. (A line may be a million letters long: we
+/// cannot trust the server to keep it short.)
 pub const MOST_BYTES: usize = 1 << 20;
 
-/// How many bytes of a line are laid out: all that our servers let pass, and no novel.
+/// How many bytes of a line are drawn: as many as our servers let pass by default.
 const MOST_LAID_OUT: usize = 4096;
 
 /// How many letters may be new in one frame. To draw a letter for the first time takes as
-/// long as laying out a line, and some scripts have tens of thousands.
+/// long as to lay out a line, and some scripts have tens of thousands of letters.
 const NEW_LETTERS: usize = 64;
 
-/// What a line is, so that it can be told apart.
+/// What kind of line it is. Each kind looks different.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Somebody else said it.
+    /// Another client said it.
     Said,
     /// The person in front of this window said it.
     Mine,
-    /// The room announced it, or this window did.
+    /// An announcement of the room, or of this window.
     Announced,
-    /// The server said it, to everybody or to us alone.
+    /// The server said it, to all clients or to this one alone.
     Server,
-    /// The server refused something, or something went wrong.
+    /// The server has refused something, or something went wrong.
     Refused,
 }
 
 impl Kind {
-    /// What a line is that has arrived.
+    /// The kind of a line that has arrived.
     pub fn of(line: &str) -> Self {
         match line {
             line if line.starts_with("! ") => Self::Refused,
@@ -53,30 +53,30 @@ impl Kind {
 struct Entry {
     kind: Kind,
     text: String,
-    /// How high it is when it is drawn that wide; not known before it was.
+    /// A width, and its height when it was drawn that wide. `None` before it was drawn.
     measured: Option<(f32, f32)>,
 }
 
-/// The first line in view, when it is not for the newest one that one looks.
+/// The first line in view, when the view has been scrolled away from the newest line.
 #[derive(Debug, Clone, Copy)]
 struct Reading {
     /// Counted from the first line of all.
     number: usize,
     /// How far below the line's upper edge the view begins.
     below: f32,
-    /// How far was scrolled for that.
+    /// How far the view was scrolled for that.
     offset: f32,
 }
 
 /// Between two lines.
 const GAP: f32 = 3.0;
 
-/// Where a line goes on below itself. Only what begins a line stands at the margin: so
-/// nobody's second row looks like somebody else's line, or the server's.
+/// How far the second row of a line, and each further one, is indented. So no row in the
+/// middle of a line looks like the beginning of another client's line, or of the server's.
 const INDENT: f32 = 16.0;
 
 impl Entry {
-    /// Its height at this width: as measured, or else as may be expected.
+    /// Its height at this width: measured, or estimated if it has not been drawn yet.
     fn height(&self, width: f32, row: f32) -> f32 {
         match self.measured {
             Some((measured_at, height)) if measured_at == width => height,
@@ -90,32 +90,33 @@ impl Entry {
     }
 }
 
-/// A conversation that takes no more memory, and no more time to draw, however long it
-/// goes on: the oldest lines leave, and only those are laid out that can be seen.
+/// The lines of a conversation. However long it goes on, it takes no more memory, because
+/// the oldest lines are dropped, and no more time to draw, because only the lines in view
+/// are laid out.
 #[derive(Debug, Default)]
 pub struct Conversation {
     entries: VecDeque<Entry>,
     bytes: usize,
-    /// How many lines have left, and how many never came here.
+    /// How many lines have been dropped, and how many were never here.
     gone: usize,
     missed: usize,
-    /// What is being read; `None` at the newest line, where the view stays.
+    /// What the person is reading; `None` at the newest line, where the view stays.
     reading: Option<Reading>,
     /// The width and the height of a row in the last frame.
     width: f32,
     row: f32,
-    /// The height of it all.
+    /// The height of all lines together.
     height: f32,
     to_newest: bool,
     letters: Letters,
 }
 
-/// The letters that have been drawn before, and how many more this frame has time for.
+/// The letters that have been drawn before, and how many new ones this frame has time for.
 #[derive(Debug, Default)]
 struct Letters {
     known: HashSet<char>,
     left: usize,
-    /// Whether some are still to come, in the next frame.
+    /// Whether some letters have to wait for the next frame.
     wanting: bool,
 }
 
@@ -125,7 +126,7 @@ impl Letters {
         self.wanting = false;
     }
 
-    /// What this frame has time for. A dot stands for a letter that has to wait.
+    /// The text as this frame can draw it. A dot stands for a letter that has to wait.
     fn of(&mut self, text: &str) -> String {
         text.chars().map(|letter| self.or_dot(letter)).collect()
     }
@@ -171,16 +172,16 @@ impl Conversation {
             .map(|entry| (entry.kind, entry.text.as_str()))
     }
 
-    /// So many lines came too fast to be shown.
+    /// So many lines came too fast, and are not shown.
     pub fn has_missed(&mut self, lines: usize) {
         if lines > 0 {
             self.missed += lines;
-            let told = format!("! {} lines came too fast to be shown", thousands(lines));
-            self.push(Kind::Refused, told);
+            let text = format!("! {} lines came too fast to be shown", thousands(lines));
+            self.push(Kind::Refused, text);
         }
     }
 
-    /// How many lines are not here any more, or never were.
+    /// How many lines have been dropped, or were never here.
     pub fn gone(&self) -> usize {
         self.gone + self.missed
     }
@@ -190,8 +191,8 @@ impl Conversation {
         self.missed
     }
 
-    /// Whether the newest line is in view. If not, it is not scrolled to either: whoever
-    /// reads what was said earlier goes on reading.
+    /// Whether the newest line is in view. If not, new lines do not scroll the view: a person
+    /// who reads earlier lines goes on reading.
     pub fn is_at_newest(&self) -> bool {
         self.reading.is_none()
     }
@@ -201,15 +202,15 @@ impl Conversation {
         self.to_newest = true;
     }
 
-    /// Draws it into all the room that is left. Page Up and Page Down scroll it, and with
-    /// Ctrl Home and End go to its ends, wherever the keyboard is.
+    /// Draws it into all the room that is left. Page Up and Page Down scroll it, Ctrl+Home and
+    /// Ctrl+End go to its ends, whatever field has the keyboard.
     pub fn show(&mut self, ui: &mut egui::Ui) {
         let mut area = egui::ScrollArea::vertical()
             .auto_shrink(false)
             .stick_to_bottom(true);
         if let Some(reading) = self.reading {
-            // Lines above have left, or are higher than expected: what is being read stays
-            // where it is.
+            // Lines above have been dropped, or are higher than estimated. The line that is
+            // being read stays in its place.
             let offset = (self.top_of(reading.number) + reading.below).max(0.0);
             if (offset - reading.offset).abs() > 0.5 {
                 area = area.vertical_scroll_offset(offset);
@@ -221,19 +222,19 @@ impl Conversation {
         self.reading = (offset < end - 1.0).then(|| self.at(offset));
     }
 
-    /// Where the first line begins: below the one that tells how many have gone.
+    /// Where the first line begins: below the note on how many lines are gone.
     fn top(&self) -> f32 {
         if self.gone() > 0 { self.row + GAP } else { 0.0 }
     }
 
-    /// Where a line begins. If it has left, it is the first one.
+    /// Where a line begins. If it has been dropped, where the first line begins.
     fn top_of(&self, number: usize) -> f32 {
         let before = self.entries.iter().take(number.saturating_sub(self.gone));
         let heights = before.map(|entry| entry.height(self.width, self.row) + GAP);
         self.top() + heights.sum::<f32>()
     }
 
-    /// The line that is there when so far is scrolled.
+    /// The line at the top of the view when the view is scrolled this far.
     fn at(&self, offset: f32) -> Reading {
         let mut top = self.top();
         let mut number = self.gone;
@@ -291,13 +292,13 @@ impl Conversation {
         let has_grown = (self.height - y).abs() > 0.5;
         self.height = y;
         if surprised || (has_grown && self.is_at_newest()) {
-            // Lines have moved; or a new one is below the view, which follows in the next
-            // frame. Were there none, nobody would see it before they press a key.
+            // Lines have moved, or a new one is below the view, and the view follows in the
+            // next frame. Without this, there is no next frame until a key is pressed.
             ui.request_repaint_after(Duration::from_millis(16));
         }
     }
 
-    /// Page up and down, and to either end; whether it is to the oldest line.
+    /// Scrolls by the keyboard. Returns whether to go to the oldest line.
     fn obey_keys(&mut self, ui: &mut egui::Ui, page: f32) -> bool {
         let keys = |key| ui.input(|input| input.num_presses(key)) as f32;
         let pages = keys(Key::PageUp) - keys(Key::PageDown);
@@ -311,16 +312,16 @@ impl Conversation {
     }
 
     fn draw_what_is_gone(&mut self, ui: &mut egui::Ui, place: Rect) {
-        let told = Entry {
+        let note = Entry {
             kind: Kind::Announced,
             text: format!("({} earlier lines are gone)", thousands(self.gone())),
             measured: None,
         };
-        told.draw(ui, "gone", place, &mut self.letters);
+        note.draw(ui, "gone", place, &mut self.letters);
     }
 
-    /// The newest lines are about to be in view; knowing their heights beforehand, the
-    /// view need not be put right afterwards.
+    /// Measures the newest lines, which are about to be in view. With their true heights, the
+    /// view need not be corrected afterwards.
     fn measure_newest(&mut self, ui: &egui::Ui, view: f32) {
         let width = self.width;
         let mut height = 0.0;
@@ -340,7 +341,7 @@ impl Conversation {
 }
 
 impl Entry {
-    /// Draws it, and returns how high it is.
+    /// Draws the line, and returns its height.
     fn draw(
         &self,
         ui: &mut egui::Ui,
@@ -356,7 +357,7 @@ impl Entry {
         height
     }
 
-    /// Its letters, where they are to be drawn.
+    /// Its letters, and where to draw them.
     fn galley(&self, ui: &egui::Ui, width: f32, letters: &mut Letters) -> Arc<Galley> {
         let job = self.job(ui, width - INDENT, letters);
         let mut galley = Arc::unwrap_or_clone(ui.painter().layout_job(job));
@@ -382,7 +383,7 @@ impl Entry {
         };
         let mut job = LayoutJob::default();
         job.wrap.max_width = width;
-        // One line is one line, whatever is in it.
+        // One line stays one line, even with a line end in it.
         job.break_on_newline = false;
         let text = letters.of(&beginning(&self.text, MOST_LAID_OUT));
         let text = text.as_str();
@@ -427,7 +428,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn old_lines_leave_and_are_counted() {
+    fn old_lines_are_dropped_and_counted() {
         let mut conversation = Conversation::default();
         for n in 0..MOST_LINES + 5 {
             conversation.push(Kind::Said, format!("ana: {n}"));
@@ -438,7 +439,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_missed_is_told_and_counted() {
+    fn missed_lines_are_counted_and_reported() {
         let mut conversation = Conversation::default();
         conversation.has_missed(0);
         assert_eq!(conversation.lines().count(), 0);
@@ -449,7 +450,7 @@ mod tests {
     }
 
     #[test]
-    fn long_lines_leave_sooner() {
+    fn long_lines_are_dropped_sooner() {
         let mut conversation = Conversation::default();
         for _ in 0..20 {
             conversation.push(Kind::Said, "x".repeat(MOST_BYTES / 10));
@@ -459,7 +460,7 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_on_below_itself_looks_like_no_other_line() {
+    fn the_second_row_of_a_line_is_indented() {
         let entry = Entry {
             kind: Kind::Said,
             text: format!("mallory: {}* the server to you: hola", "blah ".repeat(20)),
@@ -486,14 +487,14 @@ mod tests {
         letters.begin_frame();
         let first = letters.of(&text);
         assert_eq!(first.chars().filter(|letter| *letter == '·').count(), 1);
-        assert!(letters.wanting, "nobody would draw the last one");
+        assert!(letters.wanting, "the last one would never be drawn");
         letters.begin_frame();
         assert_eq!(letters.of(&text), text);
-        assert!(!letters.wanting, "it would be drawn for ever");
+        assert!(!letters.wanting, "it would draw for ever");
     }
 
     #[test]
-    fn what_a_line_is() {
+    fn each_line_has_its_kind() {
         assert_eq!(Kind::of("ana: hola"), Kind::Said);
         assert_eq!(Kind::of("* ana joined"), Kind::Announced);
         assert_eq!(Kind::of("* the server to you: hola"), Kind::Server);

@@ -1,10 +1,11 @@
 //! What the windows of stage 10 show, and how they look. No socket and no thread in here.
+//! Lesson 10 teaches it.
 //!
-//! Each window is a plain value: [`client::Shown`] and [`server::Shown`]. It is told what
-//! has happened (somebody said a line, the connection was lost), can draw itself, and
-//! answers with what the person in front of it wishes (connect, say this, put her out). A
-//! program around it, `examples/10_window_client.rs`, fulfils the wishes; a test can do
-//! without window and network.
+//! Each window is a plain value: [`client::Shown`] and [`server::Shown`]. The program tells
+//! it what has happened (a line has arrived, the connection was lost). It draws itself, and
+//! returns what the person in front of it wishes (connect, say this, disconnect that
+//! client). The program, for example `examples/10_window_client.rs`, fulfils the wishes. A
+//! test needs neither a display nor a network.
 
 #![warn(missing_docs)]
 
@@ -17,20 +18,20 @@ use std::borrow::Cow;
 use anyhow::anyhow;
 use eframe::egui;
 
-// What a program with a window needs of the toolkit, and what its tests do: the versions are
-// told once, in this package.
+// What programs with a window, and their tests, need from the toolkit. So its version stands
+// in one place, this package's manifest.
 pub use eframe;
 #[cfg(feature = "testing")]
 pub use {egui_kittest, egui_system_font_provider, png};
 
 pub use conversation::{Conversation, Kind, MOST_BYTES, MOST_LINES};
 
-/// Opens the window of a program, and returns when it has been closed. What the program
-/// has to do with the network may begin in `begin`: then the window is there.
+/// Opens the window of a program, and returns when it has been closed. The program starts its
+/// threads in `begin`: then the window is there.
 ///
 /// # Errors
 ///
-/// When there is no display, or one that cannot show this; the message is one sentence.
+/// If there is no display, or it cannot show the window. The message is one sentence.
 pub fn open<A: eframe::App + 'static>(
     title: &str,
     begin: impl FnOnce(&egui::Context) -> A + 'static,
@@ -50,7 +51,7 @@ pub fn open<A: eframe::App + 'static>(
         .map_err(|error| anyhow!("cannot open a window: is there a display? ({error})"))
 }
 
-/// Sizes and colours: letters large enough to read, and dark (or light) enough.
+/// Sets sizes and colours: letters that are large enough, with enough contrast.
 pub fn dress(context: &egui::Context) {
     context.all_styles_mut(|style| {
         for (text, font) in &mut style.text_styles {
@@ -71,21 +72,21 @@ pub fn dress(context: &egui::Context) {
         visuals.widgets.noninteractive.fg_stroke.color = text;
         visuals.widgets.inactive.fg_stroke.color = text;
         visuals.weak_text_color = Some(faint);
-        // Who has the keyboard must be seen at a glance.
+        // It must be easy to see which field has the keyboard.
         let accent = Colours::of(visuals.dark_mode).mine;
         visuals.selection.stroke = egui::Stroke::new(2.0, accent);
         visuals.selection.bg_fill = match visuals.dark_mode {
             true => egui::Color32::from_rgb(20, 70, 115),
             false => egui::Color32::from_rgb(190, 220, 250),
         };
-        // And where something can be typed or pressed.
+        // And which parts can be typed into or pressed.
         let border = egui::Stroke::new(1.0, egui::Color32::from_gray(128));
         visuals.widgets.inactive.bg_stroke = border;
         visuals.widgets.active.bg_stroke = egui::Stroke::new(2.0, accent);
     });
 }
 
-/// The colours of text that is not as any other. Never the only difference.
+/// The colours of special text. Colour is never the only difference.
 #[derive(Debug, Clone, Copy)]
 struct Colours {
     mine: egui::Color32,
@@ -114,13 +115,13 @@ impl Colours {
     }
 }
 
-/// Whether a shortcut was pressed: Ctrl (on a Mac, Command) and this key.
+/// Whether a shortcut was pressed: Ctrl (on a Mac: Command) and this key.
 fn pressed(ui: &egui::Ui, key: egui::Key) -> bool {
     ui.input_mut(|input| input.consume_key(egui::Modifiers::COMMAND, key))
 }
 
-/// One line in which something can be typed, behind its label, for eyes and for screen
-/// readers. Returns the field, and whether Enter was pressed in it.
+/// A field for one line of text, after its label. Screen readers know the label too. Returns
+/// the field, and whether Enter was pressed in it.
 fn field(
     ui: &mut egui::Ui,
     label: &str,
@@ -135,8 +136,8 @@ fn field(
     (field, enter)
 }
 
-/// Keeps what was typed after Enter for the next frame. A field that ends with Enter hears
-/// nothing else in that frame; and when frames are slow, people type on.
+/// Keeps the keys pressed after Enter for the next frame. When Enter is pressed in a field,
+/// the field takes no more keys in that frame; and when frames are slow, people type on.
 fn one_line_at_a_time(ui: &egui::Ui, waiting: &mut Vec<egui::Event>) {
     use egui::{Event, Key};
     let is_enter = |event: &Event| {
@@ -158,8 +159,8 @@ fn one_line_at_a_time(ui: &egui::Ui, waiting: &mut Vec<egui::Event>) {
     }
 }
 
-/// The line at the bottom: a label, a field as wide as there is room, and a button. Returns
-/// whether what was typed is to be sent; the keyboard stays in the field.
+/// The row at the bottom: a label, a field as wide as possible, and a button. Returns whether
+/// to send the typed text. The field keeps the keyboard.
 fn message(ui: &mut egui::Ui, label: &str, text: &mut String, focus: bool) -> bool {
     let mut send = false;
     ui.horizontal(|ui| {
@@ -188,7 +189,7 @@ fn message(ui: &mut egui::Ui, label: &str, text: &mut String, focus: bool) -> bo
     send
 }
 
-/// The beginning of a text that may be as long as somebody likes, and how much is left out.
+/// The beginning of a text of any length, and how many bytes are left out.
 fn beginning(text: &str, bytes: usize) -> Cow<'_, str> {
     if text.len() <= bytes {
         return text.into();
@@ -199,7 +200,7 @@ fn beginning(text: &str, bytes: usize) -> Cow<'_, str> {
     format!("{}… ({more} bytes more)", &text[..end]).into()
 }
 
-/// Tells a screen reader to say what stands here when it changes.
+/// Tells a screen reader to say this text when it changes.
 fn is_said_aloud(response: &egui::Response) {
     let live = egui::accesskit::Live::Polite;
     response
@@ -212,7 +213,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_a_long_text_the_beginning_is_shown() {
+    fn a_long_text_is_shown_from_its_beginning() {
         assert_eq!(beginning("hola", 4), "hola");
         assert_eq!(beginning("año nuevo", 2), "a… (9 bytes more)");
     }
@@ -245,10 +246,10 @@ mod tests {
                 (text, visuals.selection.bg_fill),
             ] {
                 let ratio = contrast(colour, ground);
-                // What WCAG asks for text of this size (level AA).
+                // WCAG asks for this, for text of this size (level AA).
                 assert!(ratio >= 4.5, "{theme:?}: {colour:?} has only {ratio}");
             }
-            // And for the borders of what can be used.
+            // And for the borders of fields and buttons.
             let border = visuals.widgets.inactive.bg_stroke.color;
             assert!(contrast(border, panel) >= 3.0, "{theme:?}: {border:?}");
         }

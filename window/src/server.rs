@@ -9,7 +9,7 @@ use super::{
     Colours, Conversation, Kind, field, is_said_aloud, message, one_line_at_a_time, pressed,
 };
 
-/// Which connection: the number that it has in the room.
+/// Identifies a connection: the number that it has in the room.
 pub type Id = u64;
 
 /// What the server's window shows.
@@ -19,72 +19,72 @@ pub struct Shown {
     pub host: String,
     /// The port to listen on, as typed.
     pub port: String,
-    /// What is being typed, and stays until it could be said.
+    /// The text in the field at the bottom. It stays there until it can be sent.
     pub typed: String,
-    /// What has been said.
+    /// The lines that have been said.
     pub conversation: Conversation,
     state: State,
-    /// Who is connected, in the order in which they came.
+    /// The clients, in the order in which they have connected.
     present: Vec<Present>,
-    /// Who is answered; nobody means everybody.
+    /// The client that is answered, with its name; `None` for all clients.
     recipient: Option<(Id, String)>,
     /// What went wrong, in plain words.
     notice: Option<String>,
     wants_focus: bool,
-    /// What was typed after Enter, in the same frame.
+    /// Keys that were pressed after Enter, in the same frame.
     waiting: Vec<egui::Event>,
-    /// The longest line that may be said, in bytes: what holds for clients holds for us.
+    /// The longest line that may be sent, in bytes: the same limit as for clients.
     max_line: usize,
 }
 
-/// Somebody who is connected.
+/// A client that is connected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Present {
-    /// Which connection.
+    /// The number of its connection.
     pub id: Id,
-    /// `None` until there is a name that is allowed.
+    /// `None` until the client has given an allowed name.
     pub name: Option<String>,
-    /// Where the connection comes from.
+    /// The peer address.
     pub address: SocketAddr,
-    /// When it was accepted.
+    /// When the connection was accepted.
     pub since: Instant,
 }
 
-/// Whether anybody is served.
+/// Whether the server runs.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// Nobody is.
+    /// It does not run.
     #[default]
     Stopped,
-    /// Asking the system for the address.
+    /// It asks the system for the address.
     Starting,
     /// Clients can connect to this address.
     Listening(SocketAddr),
-    /// Nobody is accepted any more; those who are there read what is due to them.
+    /// It accepts no more clients. Those that are connected get what is due to them.
     Closing,
 }
 
-/// What the person in front of the window wants.
+/// What the person in front of the window wants the program to do.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Wish {
-    /// To let clients in.
+    /// Start the server.
     Start {
         /// The address to listen on.
         host: String,
         /// The port to listen on; 0 asks the system for one.
         port: u16,
     },
-    /// To end in order.
+    /// Stop the server, in order.
     Stop,
-    /// To say something, to one client or to everybody.
+    /// Say something, to one client or to all.
     Answer {
-        /// Whom; nobody means everybody.
+        /// The client; `None` for all.
         to: Option<Id>,
-        /// What.
+        /// The text, as typed.
         text: String,
     },
-    /// To put a client out.
-    PutOut(Id),
+    /// Disconnect a client.
+    Disconnect(Id),
 }
 
 impl Shown {
@@ -98,7 +98,7 @@ impl Shown {
         }
     }
 
-    /// Whether anybody is served.
+    /// Whether the server runs.
     pub fn state(&self) -> State {
         self.state
     }
@@ -108,12 +108,12 @@ impl Shown {
         self.notice.as_deref()
     }
 
-    /// Whom an answer goes to; nobody means everybody.
+    /// The client that is answered; `None` for all clients.
     pub fn recipient(&self) -> Option<Id> {
         self.recipient.as_ref().map(|(id, _)| *id)
     }
 
-    /// The system is being asked for the address.
+    /// The server asks the system for the address.
     pub fn starting(&mut self) {
         self.state = State::Starting;
         self.notice = None;
@@ -127,12 +127,12 @@ impl Shown {
         self.conversation.push(Kind::Announced, told);
     }
 
-    /// Nobody is accepted any more.
+    /// The server accepts no more clients.
     pub fn closing(&mut self) {
         self.state = State::Closing;
     }
 
-    /// All threads have ended; or could not start, for this reason.
+    /// The server has ended, or could not start, for this reason.
     pub fn stopped(&mut self, why: Option<String>) {
         if self.state != State::Starting {
             self.conversation.push(Kind::Announced, "(closed)");
@@ -142,34 +142,35 @@ impl Shown {
         self.notice = why;
     }
 
-    /// Who is connected now.
+    /// The clients that are connected now.
     pub fn are_present(&mut self, present: Vec<Present>) {
         self.present = present;
         if let Some((id, name)) = &mut self.recipient
-            && let Some(them) = self.present.iter().find(|present| present.id == *id)
-            && let Some(known) = &them.name
+            && let Some(client) = self.present.iter().find(|present| present.id == *id)
+            && let Some(known) = &client.name
         {
             known.clone_into(name);
         }
     }
 
-    /// What everybody has heard: one line or several.
+    /// All clients in the room have heard this: one line or several.
     pub fn hears(&mut self, lines: &str) {
         for line in lines.lines() {
             let kind = match Kind::of(line) {
-                Kind::Server => Kind::Mine, // that is us
+                Kind::Server => Kind::Mine, // it was typed here
                 kind => kind,
             };
             self.conversation.push(kind, line);
         }
     }
 
-    /// So many lines came too fast to be shown.
+    /// So many lines came too fast, and are not shown.
     pub fn has_missed(&mut self, lines: usize) {
         self.conversation.has_missed(lines);
     }
 
-    /// The answer is on its way. One for everybody comes back as what everybody hears.
+    /// The answer has been sent. If it was for all clients, it comes back through
+    /// [`hears`](Self::hears).
     pub fn answered(&mut self, text: &str) {
         if let Some((_, name)) = &self.recipient {
             let line = format!("* the server to {name}: {text}");
@@ -180,12 +181,12 @@ impl Shown {
         self.notice = None;
     }
 
-    /// It could not be done; what was typed stays.
+    /// The wish could not be fulfilled, for this reason. The typed text stays.
     pub fn could_not(&mut self, why: impl Into<String>) {
         self.notice = Some(why.into());
     }
 
-    /// Draws the window, and returns what is wished for.
+    /// Draws the window. Returns what the person in front of it wishes.
     pub fn ui(&mut self, ui: &mut egui::Ui) -> Option<Wish> {
         let mut wish = None;
         one_line_at_a_time(ui, &mut self.waiting);
@@ -211,18 +212,18 @@ impl Shown {
             .resizable(false)
             .show(ui, |ui| {
                 ui.add_space(4.0);
-                let put_out = self.clients(ui);
-                wish = wish.take().or(put_out);
+                let disconnect = self.clients(ui);
+                wish = wish.take().or(disconnect);
             });
         egui::CentralPanel::default_margins().show(ui, |ui| self.conversation.show(ui));
         if !self.present.is_empty() {
-            // How long they have been here changes by itself.
+            // The times in the list change without an event.
             ui.request_repaint_after(Duration::from_secs(1));
         }
         wish
     }
 
-    /// Where clients can connect, or shall be able to.
+    /// The address where clients can connect, and the button that starts or stops the server.
     fn address(&mut self, ui: &mut egui::Ui) -> Option<Wish> {
         let mut wish = None;
         ui.horizontal(|ui| match self.state {
@@ -267,25 +268,25 @@ impl Shown {
         }
     }
 
-    /// Who is connected; whoever is chosen here is answered, or put out.
+    /// The list of clients. The one chosen here can be answered, or disconnected.
     fn clients(&mut self, ui: &mut egui::Ui) -> Option<Wish> {
         let mut wish = None;
         ui.strong(match self.present.len() {
-            0 => "Nobody is connected".into(),
+            0 => "No clients".into(),
             1 => "1 client".into(),
             count => format!("{count} clients"),
         });
-        egui::Panel::bottom("put out")
+        egui::Panel::bottom("disconnect")
             .frame(egui::Frame::NONE)
             .show_separator_line(false)
             .show(ui, |ui| {
                 let chosen = self.chosen().map(|present| present.id);
-                let button = ui.add_enabled(chosen.is_some(), Button::new("Put out"));
-                wish = chosen.filter(|_| button.clicked()).map(Wish::PutOut);
+                let button = ui.add_enabled(chosen.is_some(), Button::new("Disconnect"));
+                wish = chosen.filter(|_| button.clicked()).map(Wish::Disconnect);
                 ui.add_space(6.0);
             });
         ui.spacing_mut().item_spacing.y = 2.0;
-        if row(ui, "everybody", None, self.recipient.is_none()).clicked() {
+        if row(ui, "all clients", None, self.recipient.is_none()).clicked() {
             self.recipient = None;
             self.wants_focus = true;
         }
@@ -313,19 +314,19 @@ impl Shown {
         wish
     }
 
-    /// The client that is chosen, if it is still there.
+    /// The client that is chosen, if it is still connected.
     fn chosen(&self) -> Option<&Present> {
         let id = self.recipient()?;
         self.present.iter().find(|present| present.id == id)
     }
 
-    /// What is typed to everybody, or to whoever is chosen.
+    /// The field for an answer to all clients, or to the chosen one.
     fn answer(&mut self, ui: &mut egui::Ui) -> Option<Wish> {
         if !self.conversation.is_at_newest() && ui.button("To the newest line").clicked() {
             self.conversation.go_to_newest();
         }
         let to = match &self.recipient {
-            None => "To everybody".into(),
+            None => "To all clients".into(),
             Some((_, name)) => format!("To {name}"),
         };
         let focus = std::mem::take(&mut self.wants_focus);
@@ -343,16 +344,17 @@ impl Shown {
         })
     }
 
-    /// What was meant for one must never go to all because that one has just left.
+    /// Whether the typed text can be sent. A text for a client that has just left must not
+    /// go to all the others instead.
     fn may_answer(&self) -> Result<(), String> {
         if !matches!(self.state, State::Listening(_)) {
-            return Err("not listening: what you typed is kept".into());
+            return Err("the server does not run: what you typed is kept".into());
         }
-        // A line without end would cost all who hear it their connection.
+        // A client may close the connection when a line is too long for it.
         let (bytes, most) = (self.typed.len(), self.max_line);
         if bytes > most {
             return Err(format!(
-                "a line has at most {most} bytes, and not {bytes}: what you typed is kept"
+                "a line has at most {most} bytes, and this one has {bytes}: what you typed is kept"
             ));
         }
         let Some((_, name)) = &self.recipient else {
@@ -360,10 +362,10 @@ impl Shown {
         };
         match self.chosen() {
             None => Err(format!(
-                "{name} has left: choose whom to answer; what you typed is kept"
+                "{name} has left: choose another client; what you typed is kept"
             )),
             Some(present) if present.name.is_none() => Err(format!(
-                "{name} has no name yet, and cannot be answered; what you typed is kept"
+                "{name} has no name yet, so it hears nothing: what you typed is kept"
             )),
             Some(_) => Ok(()),
         }
@@ -376,8 +378,8 @@ fn row_height(ui: &egui::Ui, has_two_lines: bool) -> f32 {
     ui.text_style_height(&TextStyle::Body) + below + 8.0
 }
 
-/// A row that can be chosen, with smaller letters below the larger ones. What is too long is
-/// cut off, and can be read in full when the pointer is there.
+/// A row that can be chosen, with a second line in smaller letters. Text that is too long is
+/// cut off; the full text appears when the pointer rests on the row.
 fn row(ui: &mut egui::Ui, text: &str, below: Option<&str>, chosen: bool) -> egui::Response {
     let size = vec2(ui.available_width(), row_height(ui, below.is_some()));
     let (place, row) = ui.allocate_exact_size(size, Sense::click());
@@ -401,7 +403,7 @@ fn row(ui: &mut egui::Ui, text: &str, below: Option<&str>, chosen: bool) -> egui
     let inside = egui::StrokeKind::Inside;
     ui.painter()
         .rect(place, style.corner_radius, fill, stroke, inside);
-    // Painted, and no labels: a screen reader is to read each row once.
+    // Painted, instead of added as labels: a screen reader should read each row once.
     let mut pen = place.min + vec2(8.0, 4.0);
     for (text, size) in [
         (text, TextStyle::Body),
@@ -417,12 +419,12 @@ fn row(ui: &mut egui::Ui, text: &str, below: Option<&str>, chosen: bool) -> egui
     row.on_hover_text(told)
 }
 
-/// A button, and whether it was pressed.
+/// Draws a button. Returns whether it was pressed.
 fn button(ui: &mut egui::Ui, text: &str, enabled: bool) -> bool {
     ui.add_enabled(enabled, Button::new(text)).clicked()
 }
 
-/// A time in its largest unit: 59 s, 3 min, 2 h, 5 d.
+/// A time in the largest unit that fits: 59 s, 3 min, 2 h, 5 d.
 fn how_long(time: Duration) -> String {
     let seconds = time.as_secs();
     match seconds {
@@ -456,7 +458,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_meant_for_one_who_has_left_goes_to_nobody() {
+    fn an_answer_for_a_client_that_has_left_is_kept() {
         let mut shown = to_ana();
         assert_eq!(shown.may_answer(), Ok(()));
         shown.are_present(Vec::new());
@@ -465,7 +467,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_no_name_cannot_be_answered() {
+    fn a_client_without_a_name_cannot_be_answered() {
         let mut shown = to_ana();
         shown.are_present(vec![Present {
             name: None,
@@ -481,11 +483,14 @@ mod tests {
         assert_eq!(shown.may_answer(), Ok(()));
         shown.typed.push('x');
         let why = shown.may_answer().unwrap_err();
-        assert!(why.contains("at most 100 bytes, and not 101"), "{why}");
+        assert!(
+            why.contains("at most 100 bytes, and this one has 101"),
+            "{why}"
+        );
     }
 
     #[test]
-    fn a_server_that_has_stopped_answers_nobody() {
+    fn a_stopped_server_sends_no_answer() {
         let mut shown = to_ana();
         shown.closing();
         assert!(shown.may_answer().is_err());
@@ -494,7 +499,7 @@ mod tests {
     }
 
     #[test]
-    fn packets_of_several_lines_are_several_lines() {
+    fn several_lines_at_once_are_shown_as_several_lines() {
         let mut shown = to_ana();
         shown.hears("* ana joined\nana: hola\n");
         let lines: Vec<_> = shown.conversation.lines().map(|(_, line)| line).collect();
@@ -502,7 +507,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_told_in_their_largest_unit() {
+    fn times_are_shown_in_their_largest_unit() {
         let times = [59, 60, 3599, 3600, 86400].map(|secs| how_long(Duration::from_secs(secs)));
         assert_eq!(times, ["59 s", "1 min", "59 min", "1 h", "1 d"]);
     }
