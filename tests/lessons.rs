@@ -185,7 +185,7 @@ fn the_protocol_has_the_servers_words() {
         "examples/03_broadcast_server.rs",
         "examples/06_shutdown_server.rs",
     ];
-    let sources = sources.map(|file| fs::read_to_string(Path::new(ROOT).join(file)).unwrap());
+    let sources = sources.map(|file| fs::read_to_string(root().join(file)).unwrap());
     let blocks = protocol.unwrap().blocks();
     let rules = blocks.iter().filter(|block| block.info == "abnf");
     let words = rules.flat_map(|block| block.code.split("%s\"").skip(1));
