@@ -33,18 +33,23 @@ fn main() -> Result<(), cli::Failure> {
     let args = Args::parse();
     let listener = cli::bind(&args.listen)?;
     let chat = Arc::new(Mutex::new(Chat::default()));
+    accept_all(&listener, &chat);
+    Ok(())
+}
 
+/// Gives each client a thread of its own.
+fn accept_all(listener: &TcpListener, chat: &Arc<Mutex<Chat>>) {
     for id in 1.. {
         // Accept.
-        let Some((stream, address)) = accept(&listener) else {
+        let Some((stream, address)) = accept(listener) else {
             continue;
         };
-        // Give the client a thread of its own, and go back to `accept` at once.
+        // Start the client's thread, and go back to `accept` at once.
         let session = Session {
             id,
             address,
             stream: Arc::new(stream),
-            chat: Arc::clone(&chat),
+            chat: Arc::clone(chat),
         };
         match session.start() {
             Ok(_thread) => {} // nothing joins it
@@ -52,7 +57,6 @@ fn main() -> Result<(), cli::Failure> {
             Err(error) => cli::log!("{address} turned away: {error}"),
         }
     }
-    Ok(())
 }
 
 /// Waits for a client. `None` if the system refuses, for example when it is out of

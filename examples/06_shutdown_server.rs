@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError};
+use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -38,27 +38,36 @@ fn main() -> Result<(), cli::Failure> {
     let args = Args::parse();
     let listener = cli::bind(&args.listen)?;
     let chat = Arc::new(Mutex::new(Chat::default()));
-    let (alive, all_ended) = mpsc::channel();
-    let mut running = Vec::new();
     close_on_interrupt(&listener, &chat)?;
+    let running = accept_all(&listener, &chat);
 
+    // Stop accepting, and wait until all sessions have ended.
+    drop(listener);
+    wait_for_all(running, args.grace);
+    cli::log!("closed");
+    socket_stages::log::flush();
+    Ok(())
+}
+
+/// Gives each client a thread of its own.
+fn accept_all(listener: &TcpListener, chat: &Arc<Mutex<Chat>>) -> Vec<Running> {
+    let mut running = Vec::new();
     for id in 1.. {
         // Accept.
-        let accepted = accept(&listener);
-        if lock(&chat).closing {
+        let accepted = accept(listener);
+        if lock(chat).closing {
             break;
         }
         running.retain(|one: &Running| !one.thread.is_finished());
         let Some((stream, address)) = accepted else {
             continue;
         };
-        // Give the client a thread of its own, and go back to `accept` at once.
+        // Start the client's thread, and go back to `accept` at once.
         let session = Session {
             id,
             address,
             stream: Arc::new(stream),
-            chat: Arc::clone(&chat),
-            _alive: Sender::clone(&alive),
+            chat: Arc::clone(chat),
         };
         let stream = Arc::downgrade(&session.stream);
         match session.start() {
@@ -67,13 +76,7 @@ fn main() -> Result<(), cli::Failure> {
             Err(error) => cli::log!("{address} turned away: {error}"),
         }
     }
-
-    // Stop accepting, and wait until all sessions have ended.
-    drop((listener, alive));
-    wait_for_all(running, &all_ended, args.grace);
-    cli::log!("closed");
-    socket_stages::log::flush();
-    Ok(())
+    running
 }
 
 /// Lets Ctrl-C close the chat, and then wake `main` from `accept` by a connection. That
@@ -95,16 +98,21 @@ struct Running {
     stream: Weak<TcpStream>,
 }
 
-/// Waits until each session has dropped its `_alive`: then `recv_timeout` fails at once.
-/// Clients that are still there after the grace are cut off.
-fn wait_for_all(running: Vec<Running>, all_ended: &Receiver<()>, grace: Duration) {
-    if all_ended.recv_timeout(grace) == Err(RecvTimeoutError::Timeout) {
-        for stream in running.iter().filter_map(|one| one.stream.upgrade()) {
+/// Waits until all sessions have ended. After the grace, the clock cuts off the clients that
+/// are left. (Without a thread for the clock there is no waiting: the end of `main` does it.)
+fn wait_for_all(running: Vec<Running>, grace: Duration) {
+    let streams: Vec<_> = running.iter().map(|one| Weak::clone(&one.stream)).collect();
+    let cut_off = move || {
+        thread::sleep(grace);
+        for stream in streams.iter().filter_map(Weak::upgrade) {
             let _ = stream.shutdown(Shutdown::Both); // wakes the reader and the writer
         }
-    }
-    for running in running {
-        let _ = running.thread.join(); // a panic has been printed already
+    };
+    let clock = thread::Builder::new().name("clock".into());
+    if clock.spawn(cut_off).is_ok() {
+        for one in running {
+            let _ = one.thread.join(); // a panic has been printed already
+        }
     }
 }
 
@@ -125,8 +133,6 @@ struct Session {
     /// This thread reads from it; the writer thread writes to it.
     stream: Arc<TcpStream>,
     chat: Arc<Mutex<Chat>>,
-    /// Dropped with the session: so `main` learns that it has ended.
-    _alive: Sender<()>,
 }
 
 impl Session {

@@ -41,16 +41,25 @@ struct Args {
 fn main() -> Result<(), cli::Failure> {
     let args = Args::parse();
     let listener = cli::bind(&args.listen)?;
-    let limits = args.limits.within_the_systems();
     let chat = Arc::new(Mutex::new(Chat::default()));
-    let (alive, all_ended) = mpsc::channel();
-    let mut running = Vec::new();
     close_on_interrupt(&listener, &chat)?;
+    let running = accept_all(&listener, &chat, args.limits.within_the_systems());
 
+    // Stop accepting, and wait until all sessions have ended.
+    drop(listener);
+    wait_for_all(running, args.grace);
+    cli::log!("closed");
+    socket_stages::log::flush();
+    Ok(())
+}
+
+/// Gives each client a thread of its own.
+fn accept_all(listener: &TcpListener, chat: &Arc<Mutex<Chat>>, limits: Limits) -> Vec<Running> {
+    let mut running = Vec::new();
     for id in 1.. {
         // Accept.
-        let accepted = accept(&listener);
-        if lock(&chat).closing {
+        let accepted = accept(listener);
+        if lock(chat).closing {
             break;
         }
         running.retain(|one: &Running| !one.thread.is_finished());
@@ -62,14 +71,13 @@ fn main() -> Result<(), cli::Failure> {
             limits::turn_away(&stream, address);
             continue;
         }
-        // Give the client a thread of its own, and go back to `accept` at once.
+        // Start the client's thread, and go back to `accept` at once.
         let session = Session {
             id,
             address,
             stream: Arc::new(stream),
-            chat: Arc::clone(&chat),
+            chat: Arc::clone(chat),
             limits,
-            _alive: Sender::clone(&alive),
         };
         let stream = Arc::downgrade(&session.stream);
         match session.start() {
@@ -78,13 +86,7 @@ fn main() -> Result<(), cli::Failure> {
             Err(error) => cli::log!("{address} turned away: {error}"),
         }
     }
-
-    // Stop accepting, and wait until all sessions have ended.
-    drop((listener, alive));
-    wait_for_all(running, &all_ended, args.grace);
-    cli::log!("closed");
-    socket_stages::log::flush();
-    Ok(())
+    running
 }
 
 /// Lets Ctrl-C close the chat, and then wake `main` from `accept` by a connection. That
@@ -106,16 +108,21 @@ struct Running {
     stream: Weak<TcpStream>,
 }
 
-/// Waits until each session has dropped its `_alive`: then `recv_timeout` fails at once.
-/// Clients that are still there after the grace are cut off.
-fn wait_for_all(running: Vec<Running>, all_ended: &Receiver<()>, grace: Duration) {
-    if all_ended.recv_timeout(grace) == Err(RecvTimeoutError::Timeout) {
-        for stream in running.iter().filter_map(|one| one.stream.upgrade()) {
+/// Waits until all sessions have ended. After the grace, the clock cuts off the clients that
+/// are left. (Without a thread for the clock there is no waiting: the end of `main` does it.)
+fn wait_for_all(running: Vec<Running>, grace: Duration) {
+    let streams: Vec<_> = running.iter().map(|one| Weak::clone(&one.stream)).collect();
+    let cut_off = move || {
+        thread::sleep(grace);
+        for stream in streams.iter().filter_map(Weak::upgrade) {
             let _ = stream.shutdown(Shutdown::Both); // wakes the reader and the writer
         }
-    }
-    for running in running {
-        let _ = running.thread.join(); // a panic has been printed already
+    };
+    let clock = thread::Builder::new().name("clock".into());
+    if clock.spawn(cut_off).is_ok() {
+        for one in running {
+            let _ = one.thread.join(); // a panic has been printed already
+        }
     }
 }
 
@@ -137,8 +144,6 @@ struct Session {
     stream: Arc<TcpStream>,
     chat: Arc<Mutex<Chat>>,
     limits: Limits,
-    /// Dropped with the session: so `main` learns that it has ended.
-    _alive: Sender<()>,
 }
 
 impl Session {
@@ -323,8 +328,7 @@ impl Chat {
         self.clients.clear();
     }
 
-    /// A client has sent lines: tells the room, and sends what the room answers, in one
-    /// piece. False if there was nothing for the others.
+    /// As before, for several lines in one piece. False if nothing was for the others.
     fn hear(&mut self, id: Id, lines: &[Cow<str>]) -> bool {
         lines.iter().for_each(|line| cli::panic_if_told(line)); // a drill: see lesson 04
         let outcome: Outcome = lines.iter().map(|line| self.room.hear(id, line)).collect();

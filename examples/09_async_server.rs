@@ -49,40 +49,13 @@ struct Args {
 async fn main() -> Result<(), cli::Failure> {
     let args = Args::parse();
     let listener = cli::bind(&args.listen)?;
-    let limits = args.limits.within_the_systems();
     listener.set_nonblocking(true)?;
     let listener = TcpListener::from_std(listener)?;
-    let chat = Arc::new(Mutex::new(Chat::new(limits.max_backlog)));
-    let mut running = JoinSet::new();
+    let chat = Arc::new(Mutex::new(Chat::new(args.limits.max_backlog)));
     let closing = Arc::new(Notify::new());
     let interrupted = Arc::clone(&closing);
     cli::on_interrupt(move || interrupted.notify_one())?;
-
-    for id in 1.. {
-        // Accept, or take note of a task that has ended.
-        let accepted = tokio::select! {
-            accepted = accept(&listener) => accepted,
-            Some(_) = running.join_next() => continue, // a panic has been printed already
-            () = closing.notified() => break,
-        };
-        let Some((stream, address)) = accepted else {
-            continue;
-        };
-        // Places: only so many clients at a time.
-        while running.try_join_next().is_some() {}
-        if running.len() >= limits.max_clients {
-            limits::turn_away(&stream.into_std()?, address);
-            continue;
-        }
-        // Give the client a task of its own, and go back to `accept` at once.
-        let session = Session {
-            id,
-            address,
-            chat: Arc::clone(&chat),
-            limits,
-        };
-        running.spawn(session.start(stream));
-    }
+    let mut running = accept_all(&listener, &chat, &args, &closing).await;
 
     // Stop accepting, and wait until all sessions have ended. Clients that are still there
     // after the grace are cut off: `shutdown` drops their tasks, and so their connections.
@@ -94,6 +67,45 @@ async fn main() -> Result<(), cli::Failure> {
     cli::log!("closed");
     socket_stages::log::flush();
     Ok(())
+}
+
+/// Gives each client a task of its own.
+async fn accept_all(
+    listener: &TcpListener,
+    chat: &Arc<Mutex<Chat>>,
+    args: &Args,
+    closing: &Notify,
+) -> JoinSet<()> {
+    let limits = args.limits.within_the_systems();
+    let mut running = JoinSet::new();
+    for id in 1.. {
+        // Accept, or take note of a task that has ended.
+        let accepted = tokio::select! {
+            accepted = accept(listener) => accepted,
+            Some(_) = running.join_next() => continue, // a panic has been printed already
+            () = closing.notified() => break,
+        };
+        let Some((stream, address)) = accepted else {
+            continue;
+        };
+        // Places: only so many clients at a time.
+        while running.try_join_next().is_some() {}
+        if running.len() >= limits.max_clients {
+            if let Ok(stream) = stream.into_std() {
+                limits::turn_away(&stream, address);
+            }
+            continue;
+        }
+        // Start the client's task, and go back to `accept` at once.
+        let session = Session {
+            id,
+            address,
+            chat: Arc::clone(chat),
+            limits,
+        };
+        running.spawn(session.start(stream));
+    }
+    running
 }
 
 /// Waits for a client. `None` if the system refuses, for example when it is out of
@@ -139,6 +151,8 @@ impl Session {
         let mut writer = pin!(self.write_lines(writing, &client.news));
         let mut reader = pin!(self.read_lines(&reading));
         tokio::select! {
+            biased; // in this order, if several are ready
+            () = client.cut_off.notified() => Ok(()), // it was too slow
             result = &mut reader => {
                 lock(&self.chat).leave(self.id);
                 self.let_go(result.is_ok(), writer, &reading).await;
@@ -146,11 +160,13 @@ impl Session {
             }
             written = &mut writer => match written {
                 // The server is closing, and then the client closes too.
-                Ok(()) => Ok(forget_the_rest(&reading).await),
-                // The connection takes nothing more. What came before is still to be heard.
+                Ok(()) => {
+                    forget_the_rest(&reading).await;
+                    Ok(())
+                }
+                // The connection takes nothing more. Read what the client has said before.
                 Err(_) => reader.await,
             },
-            () = client.cut_off.notified() => Ok(()), // it was too slow
         }
     }
 
@@ -357,8 +373,8 @@ impl Chat {
         self.send(outcome);
     }
 
-    /// Puts down each line, and wakes the writers of its receivers. A client that is too far
-    /// behind is disconnected, and the others are told in turn.
+    /// Adds each line to the backlog, and wakes the writers of its receivers. A client that is
+    /// too far behind is disconnected, and the others are told in turn.
     fn send(&mut self, outcome: Outcome) {
         let mut outcomes = vec![outcome];
         while let Some(outcome) = outcomes.pop() {

@@ -1,24 +1,24 @@
-//! One backlog for all clients, instead of an outbox for each: a line is put down once, and
-//! each client has a place in it, up to which it has got. Lesson 08 teaches it.
+//! One backlog for all clients, instead of an outbox for each. A line is added once. Each
+//! client has a place in the backlog: how far it has got. Lesson 08 teaches it.
 //!
-//! What is due to a client is everything behind its place that is meant for it. A client
-//! that takes several lines late takes them in one piece. And one bound serves for each
-//! client and for the whole server: a client that falls too far behind is too slow.
+//! Everything behind a client's place that is meant for it is due to it. A client that takes
+//! several lines late takes them in one piece. And one bound serves for each client and for the
+//! whole server: a client that is too far behind is too slow.
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 
 use crate::room::{Id, Outcome};
 
-/// How many bytes a client is given at a time.
+/// How many bytes a client gets at a time.
 const PIECE: usize = 64 * 1024;
 
-/// How many bytes are added before the backlog looks what it can forget.
+/// How many bytes are added before the backlog looks for text that it can forget.
 const LOOK: usize = 64 * 1024;
 
-/// The lines that some client has not got yet.
+/// The lines that at least one client has not got yet.
 ///
-/// Places are counted in bytes, from the first byte that was ever added.
+/// A place is a number of bytes, counted from the first byte that was ever added.
 #[derive(Debug)]
 pub struct Backlog {
     text: Vec<u8>,
@@ -27,11 +27,11 @@ pub struct Backlog {
     entries: VecDeque<Entry>,
     readers: HashMap<Id, Reader>,
     max_bytes: usize,
-    /// How long `text` may become before somebody looks.
+    /// How long `text` may become before the next look.
     look_at: usize,
 }
 
-/// Some text of one author for one audience. It begins where the entry before it ends.
+/// Text of one author for one audience. It begins where the entry before it ends.
 #[derive(Debug)]
 struct Entry {
     end: u64,
@@ -45,7 +45,7 @@ enum Audience {
     Others,
 }
 
-/// How far a client has got, and from where to where it hears what others say.
+/// How far a client has got, and between which places it hears the others.
 #[derive(Debug)]
 struct Reader {
     place: u64,
@@ -54,7 +54,7 @@ struct Reader {
 }
 
 impl Backlog {
-    /// An empty backlog, in which each client may be so many bytes behind.
+    /// An empty backlog, in which a client may be at most `max_bytes` behind.
     pub fn new(max_bytes: usize) -> Self {
         Self {
             text: Vec::new(),
@@ -62,12 +62,12 @@ impl Backlog {
             entries: VecDeque::new(),
             readers: HashMap::new(),
             max_bytes,
-            look_at: LOOK,
+            look_at: LOOK.min(max_bytes),
         }
     }
 
-    /// A client has connected. It gets only what is for itself alone, until it has a line
-    /// for the others: that one says that it joined.
+    /// A client has connected. It gets only lines for itself alone, until it has a first line
+    /// for the others: the one that says that it joined.
     pub fn arrive(&mut self, id: Id) {
         let place = self.end();
         let reader = Reader {
@@ -78,8 +78,7 @@ impl Backlog {
         self.readers.insert(id, reader);
     }
 
-    /// A client has left the room. It gets what is due to it already, and what is for it
-    /// alone.
+    /// A client has left the room. It still gets what is due to it, and lines for itself alone.
     pub fn leave(&mut self, id: Id) {
         let end = self.end();
         if let Some(reader) = self.readers.get_mut(&id) {
@@ -92,7 +91,7 @@ impl Backlog {
         self.readers.remove(&id);
     }
 
-    /// Puts down what the room has answered. Tells which clients are too far behind.
+    /// Adds what the room has answered. Returns the clients that are too far behind.
     #[must_use = "these clients have to be disconnected"]
     pub fn add(&mut self, outcome: &Outcome) -> Vec<Id> {
         let author = outcome.author;
@@ -112,12 +111,12 @@ impl Backlog {
         }
     }
 
-    /// For one client alone, behind all that is due to it already.
+    /// Adds a line for one client alone, behind everything that is due to it already.
     pub fn tell(&mut self, id: Id, line: &str) {
         self.push(id, Audience::Author, line);
     }
 
-    /// What is due to a client, or the beginning of it. Empty if nothing is.
+    /// What is due to a client, or the beginning of that. Empty if nothing is due.
     pub fn due(&mut self, id: Id) -> Vec<u8> {
         let mut due = Vec::new();
         let end = self.end();
@@ -151,7 +150,7 @@ impl Backlog {
         due
     }
 
-    /// A client has taken so many bytes of what was [due](Backlog::due) to it.
+    /// A client has taken `count` bytes of what was [due](Backlog::due) to it.
     pub fn taken(&mut self, id: Id, count: usize) {
         let Some(reader) = self.readers.get_mut(&id) else {
             return;
@@ -196,7 +195,8 @@ impl Backlog {
         }
     }
 
-    /// Forgets what every client has got. Those that are too far behind do not count.
+    /// Forgets the text that every client has got. Removes and returns the clients that are too
+    /// far behind.
     fn look(&mut self) -> Vec<Id> {
         let end = self.end();
         let oldest = end.saturating_sub(self.max_bytes as u64);
@@ -213,13 +213,13 @@ impl Backlog {
         let dead = self.entries.partition_point(|entry| entry.end <= first);
         self.entries.drain(..dead);
         self.text.shrink_to(LOOK);
-        self.look_at = self.text.len() + LOOK.max(self.text.len() / 4);
+        self.look_at = self.text.len() + LOOK.min(self.max_bytes).max(self.text.len() / 4);
         too_slow
     }
 }
 
 impl Entry {
-    /// Whether a client gets this entry, or the part of it from `begin` on.
+    /// Whether a client gets this entry, or the part of it that begins at `begin`.
     fn is_for(&self, id: Id, begin: u64, reader: &Reader) -> bool {
         match self.audience {
             Audience::Author => self.author == id,
@@ -265,7 +265,7 @@ mod tests {
             self.1.add(&self.0.hear(id, line))
         }
 
-        /// What a client gets if it takes so many bytes at a time.
+        /// What a client gets if it takes at most `most` bytes at a time.
         fn takes(&mut self, id: Id, most: usize) -> String {
             let mut text = Vec::new();
             loop {

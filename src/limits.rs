@@ -1,5 +1,5 @@
-//! Limits on what a client may use, from stage 07 on: the options of the command line,
-//! the words of each refusal, and the rate of lines. Lesson 07 teaches them.
+//! Limits on what a client may use, from stage 07 on: the options on the command line, the
+//! words of each refusal, and the rate of lines. Lesson 07 teaches them.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -9,14 +9,13 @@ use std::time::{Duration, Instant};
 use crate::cli;
 use crate::lines::TooLong;
 
-/// A client may say at once as many lines as in this many seconds.
+/// A client may send as many lines at once as are allowed in this many seconds.
 ///
-/// At the default rate that is less than an outbox holds: one client that speaks fast cannot
-/// alone make another client too slow.
+/// At the default rate that is less than an outbox holds. So one client that speaks fast cannot
+/// make another client too slow.
 const BURST_SECS: f64 = 4.0;
 
-/// A line of more bytes than this counts as several: what a line costs the server grows with
-/// its length.
+/// A line of more bytes than this counts as several lines: a long line costs the server more.
 const TOKEN_BYTES: usize = 128;
 
 /// How long a client that is disconnected may take to read the reason.
@@ -36,8 +35,8 @@ pub struct Limits {
         value_parser = at_least_one)]
     pub max_line: usize,
 
-    /// Lines per second that a client may say in the long run (at once, four times as
-    /// many); a long line counts once for each 128 bytes; a client that says more is
+    /// Lines per second that a client may send in the long run (at once, four times as
+    /// many); a long line counts once for each 128 bytes; a client that sends more is
     /// disconnected
     #[arg(long, value_name = "LINES", default_value_t = 100, allow_negative_numbers = true,
         value_parser = at_least_one)]
@@ -53,23 +52,23 @@ pub struct Limits {
         value_parser = duration)]
     pub idle_timeout: Duration,
 
-    /// Bytes that may wait for a client that does not read; beyond them it is disconnected.
-    /// Clients share the lines: all that waits in the server is at most twice as much, and
-    /// 64 KiB more for each client
-    #[arg(long, value_name = "BYTES", default_value_t = 16 << 20, allow_negative_numbers = true,
+    /// Bytes that may wait for a client that does not read; if more wait, it is disconnected.
+    /// Clients share lines: at most twice as many bytes wait in the whole server, and 64 KiB
+    /// more for each client
+    #[arg(long, value_name = "BYTES", default_value_t = 12 << 20, allow_negative_numbers = true,
         value_parser = at_least_one)]
     pub max_backlog: usize,
 }
 
-/// Descriptors that are not clients: standard input, output and error, the listener, what
-/// waits for signals, and some to spare.
+/// Descriptors that are not clients: standard input, output and error, the listener, those
+/// that wait for signals, and some to spare.
 const OWN_DESCRIPTORS: u64 = 16;
 
 impl Limits {
-    /// Asks the system for as many descriptors as it grants (each connection takes one),
-    /// lowers `max_clients` to that, and logs it.
+    /// Asks the system for as many descriptors as it grants, because each connection takes one.
+    /// If they are too few, lowers `max_clients`. Logs the result.
     pub fn within_the_systems(mut self) -> Self {
-        // Windows has no such limit: there this answers with what was asked for.
+        // Windows has no such limit: there this returns what was asked for.
         let wanted = (self.max_clients as u64).saturating_add(OWN_DESCRIPTORS);
         let granted = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(wanted);
         if granted < wanted {
@@ -90,7 +89,7 @@ fn counted(clients: usize) -> String {
     format!("{clients} client{}", if clients == 1 { "" } else { "s" })
 }
 
-/// Why a client is turned away or disconnected: what it is told, and what the server logs.
+/// Why a client is turned away or disconnected. The client is told this, and the server logs it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Refusal {
     /// As many clients are connected as are allowed.
@@ -103,7 +102,7 @@ pub enum Refusal {
     NoName(Duration),
     /// Silent for this long.
     Idle(Duration),
-    /// The person who runs the server wants it so (stage 10).
+    /// The operator has disconnected it (stage 10).
     Disconnected,
 }
 
@@ -138,7 +137,7 @@ impl From<Refusal> for io::Error {
 /// connection is new, so one line always fits.
 pub fn turn_away(mut stream: &TcpStream, address: SocketAddr) {
     cli::log!("{address} turned away: {}", Refusal::Full);
-    // An error in any of these: the client has gone already.
+    // An error in any of these means that the client has gone already.
     let _ = stream.set_nonblocking(true);
     let _ = stream.write_all(format!("! {}\n", Refusal::Full).as_bytes());
     let _ = stream.shutdown(Shutdown::Write);
@@ -146,9 +145,9 @@ pub fn turn_away(mut stream: &TcpStream, address: SocketAddr) {
     let _ = stream.read(&mut [0; 4096]);
 }
 
-/// Limits how fast a client speaks, by a *token bucket*: each line takes a token, or one for
-/// each 128 bytes; each second brings `per_second` tokens; the bucket holds those of four
-/// seconds.
+/// Limits how fast a client speaks, by a *token bucket*. Each line takes a token, and a long
+/// line takes one for each 128 bytes. Each second brings `per_second` tokens. The bucket holds
+/// the tokens of four seconds.
 #[derive(Debug)]
 pub struct Rate {
     per_second: f64,
@@ -177,7 +176,7 @@ impl Rate {
         let most = self.per_second * BURST_SECS;
         self.tokens = (self.tokens + passed * self.per_second).min(most);
         self.filled = now;
-        // A bucket that is full has enough for any line.
+        // A full bucket has enough for any line.
         let price = (line.len().div_ceil(TOKEN_BYTES).max(1) as f64).min(most);
         if self.tokens < price {
             return Err(Refusal::TooFast(self.per_second as usize));
@@ -193,7 +192,7 @@ fn at_least_one(text: &str) -> Result<usize, String> {
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    // A read with a time-out of zero would wait for ever.
+    // Zero would disconnect every client at once.
     let time = cli::seconds(text).ok();
     let time = time.filter(|&time| time >= Duration::from_millis(1));
     time.ok_or("it must be a number of seconds, from 0.001 to 86400".into())
@@ -216,7 +215,7 @@ mod tests {
         assert_eq!(allowed(&mut rate, start), 40);
         assert_eq!(allowed(&mut rate, start), 0);
         assert_eq!(allowed(&mut rate, start + Duration::from_millis(500)), 5);
-        // However long it was silent, the bucket holds no more.
+        // After a long silence, the bucket holds no more than that.
         assert_eq!(allowed(&mut rate, start + Duration::from_secs(3600)), 40);
         // A long line costs more, but never more than there can be.
         let now = start + Duration::from_secs(7200);
@@ -224,12 +223,12 @@ mod tests {
         assert_eq!(allowed(&mut rate, now), 1);
         let later = now + Duration::from_secs(4);
         assert_eq!(rate.take(&"x".repeat(1000 * TOKEN_BYTES), later), Ok(()));
-        // A clock that seems to go back does no harm.
+        // It does no harm if the clock seems to go back.
         assert_eq!(allowed(&mut rate, start), 0);
     }
 
     #[test]
-    fn seconds_are_more_than_none() {
+    fn limits_are_more_than_zero() {
         assert_eq!(duration("0.5"), Ok(Duration::from_millis(500)));
         for text in ["0", "-1", "0.0001", "NaN", "inf", "86401", "soon", ""] {
             assert!(duration(text).is_err(), "{text}");

@@ -1,5 +1,5 @@
-//! An outbox that is bounded in bytes: the channel of lesson 05, and a count of what waits
-//! in it. Lesson 07 tells why.
+//! An outbox that is bounded in bytes: a channel, as in lesson 05, and a count of the bytes that
+//! wait in it. Lesson 07 tells why.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,9 +14,9 @@ const OVERHEAD: usize = 64;
 /// longer counted.
 const GATHERED: usize = 16 * 1024;
 
-/// Makes an outbox in which at most so many bytes wait, and the writer's end of it.
+/// Makes an outbox in which at most `max_bytes` bytes wait, and the writer's end of it.
 ///
-/// Lines are shared: one that waits for many clients is in memory once.
+/// Outboxes share lines: a line that waits for many clients is in memory once.
 pub fn bounded(max_bytes: usize) -> (Outbox, Lines) {
     let (sender, receiver) = mpsc::channel();
     let waiting = Arc::new(AtomicUsize::new(0));
@@ -32,11 +32,11 @@ pub fn bounded(max_bytes: usize) -> (Outbox, Lines) {
     (outbox, lines)
 }
 
-/// Where lines for a client are put.
+/// Lines on their way to a client.
 #[derive(Debug)]
 pub struct Outbox {
     sender: Sender<Line>,
-    /// Bytes that wait: added here, subtracted by [`Lines`].
+    /// The bytes that wait. The outbox adds them, and [`Lines`] subtracts them.
     waiting: Arc<AtomicUsize>,
     max_bytes: usize,
 }
@@ -46,10 +46,11 @@ impl Outbox {
     ///
     /// # Errors
     ///
-    /// As for [`SyncSender::try_send`](mpsc::SyncSender::try_send): the outbox is full, or its [`Lines`] are gone.
+    /// As for [`SyncSender::try_send`](mpsc::SyncSender::try_send): the outbox is full, or its
+    /// [`Lines`] are gone.
     pub fn try_send(&self, line: Line) -> Result<(), TrySendError<Line>> {
         let bytes = line.len() + OVERHEAD;
-        // Counted first: the writer may have taken the line before `try_send` returns.
+        // Count first: the writer may take the line before `send` returns.
         let waiting = self.waiting.fetch_add(bytes, Ordering::Relaxed) + bytes;
         let sent = match waiting > self.max_bytes {
             true => Err(TrySendError::Full(line)),
@@ -65,7 +66,7 @@ impl Outbox {
     }
 }
 
-/// What waits in an outbox, as its writer takes it.
+/// The writer's end of an outbox: the lines that wait in it.
 #[derive(Debug)]
 pub struct Lines {
     receiver: Receiver<Line>,
@@ -77,12 +78,12 @@ impl Lines {
     ///
     /// # Errors
     ///
-    /// As for [`Receiver::recv`]: nothing waits, and the [`Outbox`] is gone.
+    /// As for [`Receiver::recv`]: no line waits, and the [`Outbox`] is gone.
     pub fn recv(&self) -> Result<Line, RecvError> {
         self.receiver.recv().inspect(|line| self.taken(line))
     }
 
-    /// Takes the lines that are there already, about 16 KiB of them at most.
+    /// Takes the lines that are there already, at most about 16 KiB of them.
     pub fn try_iter(&self) -> impl Iterator<Item = Line> {
         let mut bytes = 0;
         std::iter::from_fn(move || {

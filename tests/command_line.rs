@@ -14,7 +14,8 @@ fn programs(ending: &str) -> Vec<String> {
     let files = fs::read_dir(root().join("examples")).unwrap();
     let mut names: Vec<_> = files
         .map(|file| file.unwrap().file_name().into_string().unwrap())
-        .filter_map(|file| file.strip_suffix(".rs").map(String::from))
+        // A program is a file, or a folder.
+        .map(|file| file.trim_end_matches(".rs").to_owned())
         .filter(|name| name.ends_with(ending))
         .filter(|name| !name.starts_with("my_") && !name.starts_with("10_"))
         .collect();
@@ -28,7 +29,7 @@ fn run(name: &str, arguments: &[&str]) -> assert_cmd::assert::Assert {
     let mut command = Command::from_std(example(name));
     command
         .env_remove("STAGE_PORT")
-        // Whoever asks for back-traces of panics does not want them of sentences.
+        // A back-trace is for a panic. Below an error in one sentence there is none.
         .env("RUST_BACKTRACE", "1")
         .args(arguments)
         .timeout(patience())
@@ -145,7 +146,7 @@ fn a_host_with_a_port_in_it() {
 
 #[test]
 fn an_address_of_another_machine() {
-    // 192.0.2.0/24 is kept for examples and belongs to nobody (RFC 5737).
+    // 192.0.2.0/24 is kept for examples and no machine has it (RFC 5737).
     for name in programs("_server") {
         fails_with(
             &name,

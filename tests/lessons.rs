@@ -1,5 +1,5 @@
-//! The lessons and the README cannot lie: what they quote stands in the files they
-//! name, what they show running is run, and what they point to is there.
+//! The lessons and the README are true: what they quote stands in the files that they name,
+//! what they show is run, and what they link to exists.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -79,7 +79,7 @@ fn place(page: &Page, block: &Block) -> String {
     format!("{}:{}", page.name(), block.line)
 }
 
-/// Who has no windows does not compile them: their transcripts are a test of its own.
+/// The windows are compiled only on request, so their transcripts are a test of its own.
 fn needs_windows(code: &str) -> bool {
     code.contains("--features window")
 }

@@ -57,7 +57,7 @@ proptest! {
     }
 
     #[test]
-    fn no_line_tells_a_terminal_what_to_do(bytes in bytes()) {
+    fn no_line_has_a_control_character(bytes in bytes()) {
         for line in fed(1000, &[&bytes]) {
             prop_assert!(!line.unwrap().contains(|c: char| c.is_control() && c != '\t'));
         }

@@ -191,7 +191,11 @@ const ROWS: &[Row] = &[
     Row {
         what: "a client never reads",
         applies: |stage| stage >= 3,
-        survives: |stage| drop(lazy::is_put_out(&Server::unhurried(&stage.name).unwrap())),
+        survives: |stage| {
+            drop(lazy::is_disconnected_as_slow(
+                &Server::of(&stage.name).with_high_limits().start().unwrap(),
+            ))
+        },
         falls: |stage| {
             let server = stage.start();
             let mut lazy = lazy::client(&server);
@@ -209,14 +213,14 @@ const ROWS: &[Row] = &[
     Row {
         what: "the code that serves a client panics",
         applies: |stage| stage >= 4,
-        survives: |stage| survival::a_panic(&stage.name),
+        survives: |stage| survival::a_panic_disconnects_its_own_client_only(&stage.name),
         falls: never_falls,
         only_on_unix: false,
     },
     Row {
         what: "Ctrl-C: the connected clients are told",
         applies: |_| true,
-        survives: everybody_is_told,
+        survives: every_client_is_told_that_the_server_closes,
         falls: |stage| {
             let server = stage.start();
             let mut ana = server.client("ana");
@@ -271,7 +275,7 @@ const ROWS: &[Row] = &[
             assert!(stage.number >= 3, "nothing stops it");
             limits::a_flood_is_stopped(&stage.name);
         },
-        // All of it is passed on, for as long as somebody likes.
+        // All of it is passed on, for as long as it lasts.
         falls: |stage| {
             let server = stage.start();
             let mut served = stage.one_client(&server);
@@ -287,13 +291,20 @@ const ROWS: &[Row] = &[
         only_on_unix: false,
     },
     Row {
+        what: "a flood within the rate by 240 clients that never read",
+        applies: |stage| stage >= 7,
+        survives: |stage| limits::a_flood_within_the_rate_takes_little_memory(&stage.name),
+        falls: never_falls,
+        only_on_unix: false,
+    },
+    Row {
         what: "more clients come than there is room for",
         applies: |_| true,
         survives: |stage| {
-            assert!(stage.number >= 3, "nobody is told");
+            assert!(stage.number >= 3, "no client is told");
             limits::a_client_too_many_is_told_and_may_come_back(&stage.name);
         },
-        falls: nobody_is_told_that_there_is_no_room,
+        falls: no_client_is_told_that_the_server_is_full,
         only_on_unix: true,
     },
     Row {
@@ -301,9 +312,9 @@ const ROWS: &[Row] = &[
         applies: |_| true,
         survives: |stage| {
             assert!(stage.number >= 3, "nothing is done about it");
-            limits::who_gives_no_name_is_put_out(&stage.name);
+            limits::a_client_that_gives_no_name_is_disconnected(&stage.name);
         },
-        falls: the_silent_one_stays,
+        falls: a_silent_client_stays,
         only_on_unix: false,
     },
     Row {
@@ -355,12 +366,12 @@ fn never_falls(_: &Stage) {
 }
 
 #[cfg(unix)]
-fn everybody_is_told(stage: &Stage) {
-    harness::shutdown::everybody_is_told(&stage.name);
+fn every_client_is_told_that_the_server_closes(stage: &Stage) {
+    harness::shutdown::every_client_is_told_that_the_server_closes(&stage.name);
 }
 
 #[cfg(not(unix))]
-fn everybody_is_told(_: &Stage) {
+fn every_client_is_told_that_the_server_closes(_: &Stage) {
     unreachable!("only on Unix");
 }
 
@@ -370,20 +381,20 @@ fn the_second_client_waits(stage: &Stage) {
     let mut ana = server.client("ana");
     stage.is_served(&server, &mut ana, "I was first");
     let mut beto = server.client("beto");
-    beto.says("is anybody there?");
+    beto.says("are you there?");
     stage.is_served(&server, &mut ana, "and I am still here");
     beto.has_heard_nothing();
-    assert_eq!(server.lines_with("is anybody there?"), 0);
+    assert_eq!(server.lines_with("are you there?"), 0);
     ana.leaves();
     match stage.number {
-        0 => drop(beto.hears("is anybody there?")),
-        _ => drop(server.shows("is anybody there?")),
+        0 => drop(beto.hears("are you there?")),
+        _ => drop(server.shows("are you there?")),
     }
 }
 
-fn nobody_is_told_that_there_is_no_room(stage: &Stage) {
+fn no_client_is_told_that_the_server_is_full(stage: &Stage) {
     // Descriptors for half a dozen clients.
-    let server = survival::limited(&stage.name, "ulimit -n 12");
+    let server = survival::limited(&stage.name, "ulimit -n 12").unwrap();
     let mut served = stage.one_client(&server);
     let mut crowd: Vec<_> = (0..30).map(|_| server.client("one of many")).collect();
     for n in 10..13 {
@@ -393,8 +404,8 @@ fn nobody_is_told_that_there_is_no_room(stage: &Stage) {
     last.has_heard_nothing();
 }
 
-/// As long as in the proof that a silent one is put out, and longer.
-fn the_silent_one_stays(stage: &Stage) {
+/// The client is silent for longer than in the proof that a silent client is disconnected.
+fn a_silent_client_stays(stage: &Stage) {
     if stage.number < 2 {
         // And not only that: the next one waits for it.
         return the_second_client_waits(stage);
@@ -422,7 +433,7 @@ fn the_silent_one_stays(stage: &Stage) {
     }
 }
 
-/// A client, and those who are to hear what it says, if the stage has others hear it.
+/// A client, and the others that hear what it says, from stage 03 on.
 struct Served<'a> {
     stage: &'a Stage,
     speaker: Client,
@@ -467,7 +478,7 @@ impl Stage {
         }
     }
 
-    /// Somebody who speaks and, from stage 03 on, somebody who hears.
+    /// A client that speaks and, from stage 03 on, another one that hears it.
     #[track_caller]
     fn one_client(&self, server: &Server) -> Served<'_> {
         if self.number >= 3 {
@@ -556,7 +567,7 @@ fn holds(proof: fn(&Stage), stage: &Stage) -> Result<(), String> {
 }
 
 #[test]
-fn every_cell_of_the_table_is_so() {
+fn every_cell_of_the_table_is_true() {
     if !applies_to_ours_only() {
         return;
     }

@@ -17,7 +17,7 @@ pub struct Client {
     pub lines: Lines,
     pub rate: Rate,
     pub state: State,
-    /// When the patience with this state ends, and what is said then to a client that is here.
+    /// When this state ends at the latest, and what a client that is `Here` is told then.
     pub deadline: Instant,
     pub silence: Refusal,
     /// The connection takes no more for now. It becomes ready when it does.
@@ -27,11 +27,11 @@ pub struct Client {
 /// What happens next with a client. Lesson 08 shows how one state leads to another.
 #[derive(Clone, Copy, PartialEq)]
 pub enum State {
-    /// Is heard: with a name, or before it has one.
+    /// The server listens to it, before it has a name and after.
     Here,
-    /// Gets what is due, and then the end. What it still sends is forgotten.
+    /// It gets what is due, and then the end. What it still sends is forgotten.
     Leaving,
-    /// Has sent its own end, and gets what is due.
+    /// It has sent its own end, and gets what is due.
     Ended,
 }
 
@@ -49,7 +49,7 @@ impl Client {
         }
     }
 
-    /// Writes what is due, as far as the connection takes it. True if nothing is left.
+    /// Writes as much of what is due as the connection takes. True if nothing is left.
     pub fn write(&mut self, id: Id, backlog: &mut Backlog) -> io::Result<bool> {
         while !self.is_full {
             let due = backlog.due(id);

@@ -15,7 +15,7 @@ use socket_stages::room::{Id, Leaving, Outcome, Room};
 
 use crate::client::{Client, State};
 
-/// What has become ready; every other token is the `Id` of a client.
+/// A token tells what has become ready. Every other one is the `Id` of a client.
 const LISTENER: Token = Token(0);
 pub const INTERRUPT: Token = Token(1);
 const FIRST_CLIENT: Id = 2;
@@ -37,11 +37,11 @@ pub struct EventLoop {
     backlog: Backlog,
     clients: HashMap<Id, Client>,
     next_id: Id,
-    /// From when on clients may be accepted, if any wait.
+    /// When to accept the clients that wait. `None` if none wait.
     accept_at: Option<Instant>,
     /// Clients from which more may be read.
     readable: Vec<Id>,
-    /// Up to where the backlog has been written to everyone who takes it.
+    /// The place in the backlog up to which the last `write` got.
     written: u64,
     /// The beginning of this turn.
     now: Instant,
@@ -247,7 +247,7 @@ impl EventLoop {
         self.send(outcome);
     }
 
-    /// A connection is lost, or over: the others are told, if they have not been told yet.
+    /// A connection has ended: the others are told, unless they know already.
     fn forget(&mut self, id: Id, leaving: Leaving, why: &str) {
         if let Some(client) = self.clients.remove(&id) {
             if client.state == State::Here {
@@ -259,8 +259,8 @@ impl EventLoop {
         }
     }
 
-    /// Puts down what the room has answered. A client that is too far behind is disconnected,
-    /// and the others are told in turn.
+    /// Adds what the room has answered to the backlog. A client that is too far behind is
+    /// disconnected, and the others are told in turn.
     fn send(&mut self, outcome: Outcome) {
         let mut outcomes = vec![outcome];
         while let Some(outcome) = outcomes.pop() {
@@ -286,8 +286,8 @@ impl EventLoop {
         }
     }
 
-    /// Writes to each client what is due to it. That a connection is lost may be found out
-    /// only now; it is announced as well.
+    /// Writes to each client what is due to it. If that ends a client, the others are told: then
+    /// there is more to write.
     fn write(&mut self) {
         loop {
             self.written = self.backlog.end();
@@ -300,7 +300,7 @@ impl EventLoop {
                     }
                     Ok(true) if client.state == State::Ended => over.push(id),
                     Ok(_) => {}
-                    // What it has said before is still to be read, and then the error.
+                    // Read what it has said before. Then the read fails too.
                     Err(_) => {
                         client.is_full = true;
                         self.readable.push(id);

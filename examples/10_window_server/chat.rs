@@ -19,15 +19,23 @@ use socket_stages::room::{Id, Leaving, Line, Outcome, Room};
 
 use super::Args;
 
-/// Serves clients until the chat is closed, and then waits until all sessions have ended.
+/// Serves clients until the chat is closed.
 pub fn run(listener: TcpListener, args: &Args, chat: &Arc<Mutex<Chat>>) {
-    let limits = args.limits.within_the_systems();
-    let (alive, all_ended) = mpsc::channel();
-    let mut running = Vec::new();
+    let running = accept_all(&listener, chat, args.limits.within_the_systems());
 
+    // Stop accepting, and wait until all sessions have ended.
+    drop(listener);
+    wait_for_all(running, args.grace);
+    cli::log!("closed");
+    socket_stages::log::flush();
+}
+
+/// Gives each client a thread of its own.
+fn accept_all(listener: &TcpListener, chat: &Arc<Mutex<Chat>>, limits: Limits) -> Vec<Running> {
+    let mut running = Vec::new();
     for id in 1.. {
         // Accept.
-        let accepted = accept(&listener, chat);
+        let accepted = accept(listener, chat);
         if lock(chat).closing {
             break;
         }
@@ -41,14 +49,13 @@ pub fn run(listener: TcpListener, args: &Args, chat: &Arc<Mutex<Chat>>) {
             lock(chat).show(format!("! {address} turned away: {}\n", Refusal::Full).into());
             continue;
         }
-        // Give the client a thread of its own, and go back to `accept` at once.
+        // Start the client's thread, and go back to `accept` at once.
         let session = Session {
             id,
             address,
             stream: Arc::new(stream),
             chat: Arc::clone(chat),
             limits,
-            _alive: Sender::clone(&alive),
         };
         let stream = Arc::downgrade(&session.stream);
         match session.start() {
@@ -57,15 +64,10 @@ pub fn run(listener: TcpListener, args: &Args, chat: &Arc<Mutex<Chat>>) {
             Err(error) => lock(chat).report(&format!("{address} turned away: {error}")),
         }
     }
-
-    // Stop accepting, and wait until all sessions have ended.
-    drop((listener, alive));
-    wait_for_all(running, &all_ended, args.grace);
-    cli::log!("closed");
-    socket_stages::log::flush();
+    running
 }
 
-/// Makes a function that closes the chat, and then wakes `run` from `accept` by a connection. That
+/// Makes what closes the chat, and then wakes `run` from `accept` by a connection. That
 /// takes a descriptor, and there may be no other: so it keeps one in reserve.
 pub fn closer(listener: &TcpListener, chat: &Arc<Mutex<Chat>>) -> io::Result<Closer> {
     let (address, reserve) = (listener.local_addr()?, listener.try_clone()?);
@@ -87,16 +89,21 @@ struct Running {
     stream: Weak<TcpStream>,
 }
 
-/// Waits until each session has dropped its `_alive`: then `recv_timeout` fails at once.
-/// Clients that are still there after the grace are cut off.
-fn wait_for_all(running: Vec<Running>, all_ended: &Receiver<()>, grace: Duration) {
-    if all_ended.recv_timeout(grace) == Err(RecvTimeoutError::Timeout) {
-        for stream in running.iter().filter_map(|one| one.stream.upgrade()) {
+/// Waits until all sessions have ended. After the grace, the clock cuts off the clients that
+/// are left. (Without a thread for the clock there is no waiting: the end of `main` does it.)
+fn wait_for_all(running: Vec<Running>, grace: Duration) {
+    let streams: Vec<_> = running.iter().map(|one| Weak::clone(&one.stream)).collect();
+    let cut_off = move || {
+        thread::sleep(grace);
+        for stream in streams.iter().filter_map(Weak::upgrade) {
             let _ = stream.shutdown(Shutdown::Both); // wakes the reader and the writer
         }
-    }
-    for running in running {
-        let _ = running.thread.join(); // a panic has been printed already
+    };
+    let clock = thread::Builder::new().name("clock".into());
+    if clock.spawn(cut_off).is_ok() {
+        for one in running {
+            let _ = one.thread.join(); // a panic has been printed already
+        }
     }
 }
 
@@ -118,8 +125,6 @@ struct Session {
     stream: Arc<TcpStream>,
     chat: Arc<Mutex<Chat>>,
     limits: Limits,
-    /// Dropped with the session: so `main` learns that it has ended.
-    _alive: Sender<()>,
 }
 
 impl Session {
@@ -320,8 +325,7 @@ impl Chat {
         self.clients.clear();
     }
 
-    /// A client has sent lines: tells the room, and sends what the room answers, in one
-    /// piece. False if there was nothing for the others.
+    /// As before, for several lines in one piece. False if nothing was for the others.
     fn hear(&mut self, id: Id, lines: &[Cow<str>]) -> bool {
         lines.iter().for_each(|line| cli::panic_if_told(line)); // a drill: see lesson 04
         let outcome: Outcome = lines.iter().map(|line| self.room.hear(id, line)).collect();

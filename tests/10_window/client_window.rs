@@ -168,7 +168,10 @@ fn a_window_survives_its_server_and_connects_again() {
 
 #[test]
 fn a_disconnected_client_shows_the_reason() {
-    let server = Server::ours_with("07_limits", &["--max-line", "20"]);
+    let server = Server::of("07_limits")
+        .with(["--max-line", "20"])
+        .ours_only()
+        .start();
     let Some(server) = server else { return };
     let mut ana = in_the_room("ana", server.address());
     ana.says("a line of more than twenty bytes");

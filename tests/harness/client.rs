@@ -10,7 +10,7 @@ use socket2::SockRef;
 
 use super::story::{Story, shortened};
 
-/// Somebody at the other end of a connection, with a name for the story.
+/// A client of the server under test, with a name for the story.
 pub struct Client {
     name: String,
     stream: TcpStream,
@@ -212,8 +212,8 @@ impl Client {
         }
     }
 
-    /// After whatever else, the server says by a line that begins with `! ` that this
-    /// went too far.
+    /// The server says by a line that begins with `! ` why it refuses this. Other lines may
+    /// come before it.
     #[track_caller]
     pub fn is_told_why(&mut self) -> String {
         loop {
@@ -229,7 +229,7 @@ impl Client {
 
     /// As [`is_told_why`](Client::is_told_why), and then the connection ends.
     #[track_caller]
-    pub fn is_put_out(&mut self) {
+    pub fn is_told_why_and_disconnected(&mut self) {
         self.is_told_why();
         self.is_let_go();
     }
@@ -267,6 +267,21 @@ impl Client {
                 }
                 Came::Line(_) => {}
                 _ => return false,
+            }
+        }
+    }
+
+    /// The next line with this beginning, if one arrives within that time. Other lines are
+    /// skipped.
+    pub fn hears_next(&mut self, beginning: &str, patience: Duration) -> Option<String> {
+        let deadline = Instant::now() + patience;
+        loop {
+            match self.next(deadline.saturating_duration_since(Instant::now())) {
+                Came::Line(line) if line.starts_with(beginning.as_bytes()) => {
+                    return Some(String::from_utf8_lossy(&line).into_owned());
+                }
+                Came::Line(_) => {}
+                _ => return None,
             }
         }
     }
@@ -323,7 +338,7 @@ impl Client {
         }
     }
 
-    /// The connection ends, in whatever way, and nothing comes before it does.
+    /// The connection ends, in order or not, and nothing comes before its end.
     #[track_caller]
     pub fn is_cut_off(&mut self) {
         match self.next(self.patience) {
@@ -333,7 +348,7 @@ impl Client {
         }
     }
 
-    /// The server closes this connection, in whatever way and after whatever else.
+    /// The server closes this connection, in order or not. Other lines may come before.
     #[track_caller]
     pub fn is_let_go(&mut self) {
         let deadline = Instant::now() + self.patience;
@@ -359,7 +374,7 @@ impl Client {
     /// Closes its sending side, and still listens.
     pub fn half_closes(&mut self) {
         self.story.step(format!("{} half-closed", self.name));
-        // Should the server have gone, the next `hears` tells.
+        // If the server has gone, the next `hears` tells.
         let _ = self.stream.shutdown(Shutdown::Write);
     }
 

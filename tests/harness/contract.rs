@@ -1,57 +1,51 @@
-//! What every chat server from stage 04 on must do, however it waits. It is written
-//! once, here; each stage runs it by one line: `harness::contract!();`
+//! What every chat server from stage 04 on must do, however it waits. A stage makes tests of
+//! these promises by `harness::contract!();`.
 
 use std::time::{Duration, Instant};
 
-use super::{Client, Server, everybody_speaks_at_once, has_words, patience};
+use super::{Client, Server, all_speak_at_once, has_words, patience, scenes};
 
-/// Makes a test of each promise, for the stage in `STAGE`.
-#[macro_export]
-macro_rules! contract {
-    () => {
-        $crate::promises! { contract:
-            joining_is_announced_to_the_others
-            a_line_reaches_everybody_else_with_its_speakers_name
-            nobody_hears_their_own_line
-            name_and_first_line_may_come_in_one_packet
-            a_leave_is_announced_once_after_a_half_close
-            a_leave_is_announced_once_after_a_close
-            a_leave_is_announced_once_after_a_reset
-            a_refused_name_may_be_tried_again
-            names_are_unique_whatever_their_case
-            of_many_who_want_a_name_at_once_one_gets_it
-            a_name_is_free_when_its_owner_has_left
-            without_a_name_nobody_hears_or_is_heard
-            a_line_in_two_packets_is_one_line
-            two_lines_in_one_packet_are_two_lines
-            a_character_split_between_packets_stays_whole
-            a_line_of_4_kib_arrives_whole
-            a_carriage_return_before_the_line_feed_is_dropped
-            what_was_said_just_before_leaving_is_heard
-            what_was_said_before_vanishing_is_heard_while_others_speak
-            a_reset_in_the_middle_of_a_burst_does_not_disturb_the_others
-            rubbish_from_one_client_does_not_disturb_the_others
-            fifty_clients_hear_each_line_once_and_in_order
-        }
-    };
+promises! { contract:
+    joining_is_announced_to_the_others
+    a_line_reaches_every_other_client_with_its_speakers_name
+    a_client_does_not_hear_its_own_line
+    name_and_first_line_may_come_in_one_packet
+    a_leave_is_announced_once_after_a_half_close
+    a_leave_is_announced_once_after_a_close
+    a_leave_is_announced_once_after_a_reset
+    a_refused_name_may_be_tried_again
+    names_are_unique_whatever_their_case
+    of_many_clients_that_want_a_name_at_once_one_gets_it
+    a_name_is_free_when_its_owner_has_left
+    a_client_without_a_name_neither_hears_nor_is_heard
+    a_line_in_two_packets_is_one_line
+    two_lines_in_one_packet_are_two_lines
+    a_character_split_between_packets_stays_whole
+    a_line_of_4_kib_arrives_whole
+    a_carriage_return_before_the_line_feed_is_dropped
+    what_was_said_just_before_leaving_is_heard
+    what_was_said_before_vanishing_is_heard_while_others_speak
+    a_reset_in_the_middle_of_a_burst_does_not_disturb_the_others
+    rubbish_from_one_client_does_not_disturb_the_others
+    fifty_clients_hear_each_line_once_and_in_order
 }
 
 pub fn joining_is_announced_to_the_others(stage: &str) {
     let server = Server::start(stage);
     let [mut ana, mut beto] = server.chat(["ana", "beto"]);
-    server.likely_cause("nobody is told of a new client, or only the newest is");
+    server.likely_cause("the clients are not told of a new client, or only the newest is");
     let mut carla = server.client("carla");
     carla.says("carla");
     ana.hears("carla");
     beto.hears("carla");
 }
 
-pub fn a_line_reaches_everybody_else_with_its_speakers_name(stage: &str) {
+pub fn a_line_reaches_every_other_client_with_its_speakers_name(stage: &str) {
     let server = Server::start(stage);
     let [mut ana, mut beto, mut carla] = server.chat(["ana", "beto", "carla"]);
     server.likely_cause(
         "a line goes to all the others as it was said, blanks and empty lines included, with \
-         the name of who said it",
+         the name of the client that said it",
     );
     // Blanks and empty lines belong to what was said.
     for text in ["hola a todos", "", "  indented   and more "] {
@@ -64,10 +58,10 @@ pub fn a_line_reaches_everybody_else_with_its_speakers_name(stage: &str) {
     beto.hears_from("carla", "hola los dos");
 }
 
-pub fn nobody_hears_their_own_line(stage: &str) {
+pub fn a_client_does_not_hear_its_own_line(stage: &str) {
     let server = Server::start(stage);
     let [mut ana, mut beto] = server.chat(["ana", "beto"]);
-    server.likely_cause("the server relays to everybody instead of everybody else");
+    server.likely_cause("the server relays to all clients instead of all the others");
     for round in 10..15 {
         ana.says(&format!("hola {round}"));
         beto.hears(&format!("hola {round}"));
@@ -92,7 +86,7 @@ pub fn name_and_first_line_may_come_in_one_packet(stage: &str) {
 fn a_leave_is_announced_once(stage: &str, goes: fn(Client)) {
     let server = Server::start(stage);
     let [mut ana, beto] = server.chat(["ana", "beto"]);
-    server.likely_cause("leaving is announced at several places of the program, or at none");
+    server.likely_cause("the program announces a leave at several places, or at none");
     goes(beto);
     ana.hears("beto");
     // If it came twice, then before this.
@@ -129,7 +123,7 @@ pub fn a_refused_name_may_be_tried_again(stage: &str) {
         beto.says(name);
         beto.is_refused();
     }
-    // The longest that is allowed. Of the others, ana has heard nothing.
+    // The longest name that is allowed. Ana has heard nothing of the others.
     let longest = "ñ".repeat(24);
     beto.says(&longest);
     ana.hears(&longest);
@@ -152,10 +146,12 @@ pub fn names_are_unique_whatever_their_case(stage: &str) {
     ana.hears("carla");
 }
 
-pub fn of_many_who_want_a_name_at_once_one_gets_it(stage: &str) {
+pub fn of_many_clients_that_want_a_name_at_once_one_gets_it(stage: &str) {
     let server = Server::start(stage);
     let [mut ana, mut beto] = server.chat(["ana", "beto"]);
-    server.likely_cause("between finding a name free and taking it, another one took it");
+    server.likely_cause(
+        "after the server found the name free and before it took it, another client took it",
+    );
     let mut racers: Vec<_> = (0..20)
         .map(|n| server.client(&format!("racer {n}")))
         .collect();
@@ -185,7 +181,7 @@ pub fn of_many_who_want_a_name_at_once_one_gets_it(stage: &str) {
 pub fn a_name_is_free_when_its_owner_has_left(stage: &str) {
     let server = Server::start(stage);
     let [mut ana, beto] = server.chat(["ana", "beto"]);
-    server.likely_cause("the name of somebody who has left stays taken");
+    server.likely_cause("the name of a client that has left stays taken");
     beto.leaves();
     ana.hears("beto");
     let mut new = server.client("the new beto");
@@ -195,21 +191,21 @@ pub fn a_name_is_free_when_its_owner_has_left(stage: &str) {
     ana.hears_from("beto", "it is me again");
 }
 
-pub fn without_a_name_nobody_hears_or_is_heard(stage: &str) {
+pub fn a_client_without_a_name_neither_hears_nor_is_heard(stage: &str) {
     let server = Server::start(stage);
     let [mut ana, mut beto] = server.chat(["ana", "beto"]);
-    server.likely_cause("who has no name yet is not in the room");
-    let mut nobody = server.client("nobody");
-    nobody.says("ana");
-    nobody.is_refused();
+    server.likely_cause("a client that has no name yet is not in the room");
+    let mut nameless = server.client("nameless");
+    nameless.says("ana");
+    nameless.is_refused();
     ana.says("between us");
     beto.hears_from("ana", "between us");
-    nobody.leaves();
+    nameless.leaves();
     let mut carla = server.client("carla");
     carla.says("BETO");
     carla.is_refused();
     beto.says("still between us");
-    // Neither has ana heard of the one who left, nor carla of what was said.
+    // Ana has not heard of the client that left, and carla has not heard what was said.
     ana.hears_from("beto", "still between us");
     carla.says("BETO");
     carla.is_refused();
@@ -218,43 +214,33 @@ pub fn without_a_name_nobody_hears_or_is_heard(stage: &str) {
 pub fn a_line_in_two_packets_is_one_line(stage: &str) {
     let server = Server::start(stage);
     let [mut ana, mut beto] = server.chat(["ana", "beto"]);
-    server.likely_cause("the server takes what one read returned for a line");
-    for round in 0..5 {
-        let rest = format!(" half {round}\n");
-        ana.sends_in_two(b"half and", rest.as_bytes(), round);
-        beto.hears_from("ana", &format!("half and half {round}"));
-    }
+    scenes::a_line_in_two_packets(&server, &mut ana, |text| {
+        beto.hears_from("ana", text);
+    });
 }
 
 pub fn two_lines_in_one_packet_are_two_lines(stage: &str) {
     let server = Server::start(stage);
     let [mut ana, mut beto] = server.chat(["ana", "beto"]);
-    server.likely_cause("the server takes what one read returned for a line");
-    ana.sends(b"first\nsecond\nthi");
-    ana.sends(b"rd\n");
-    for text in ["first", "second", "third"] {
+    scenes::two_lines_in_one_packet(&server, &mut ana, |text| {
         beto.hears_from("ana", text);
-    }
+    });
 }
 
 pub fn a_character_split_between_packets_stays_whole(stage: &str) {
     let server = Server::start(stage);
     let [mut ana, mut beto] = server.chat(["ana", "beto"]);
-    server.likely_cause("the server decodes what one read returned; a character may go on");
-    for (round, text) in (0..5).zip(["ñandú", "漢字"].into_iter().cycle()) {
-        let (half, rest) = text.as_bytes().split_at(1);
-        ana.sends_in_two(half, &[rest, b"\n"].concat(), round);
+    scenes::a_split_character(&server, &mut ana, |text| {
         beto.hears_from("ana", text);
-    }
+    });
 }
 
 pub fn a_line_of_4_kib_arrives_whole(stage: &str) {
     let server = Server::start(stage);
     let [mut ana, mut beto] = server.chat(["ana", "beto"]);
-    server.likely_cause("a line may be longer than a buffer");
-    let line = "x".repeat(4 * 1024);
-    ana.says(&line);
-    beto.hears_from("ana", &line);
+    scenes::a_long_line(&server, 4 * 1024, &mut ana, |text| {
+        beto.hears_from("ana", text);
+    });
 }
 
 pub fn a_carriage_return_before_the_line_feed_is_dropped(stage: &str) {
@@ -272,22 +258,17 @@ pub fn a_carriage_return_before_the_line_feed_is_dropped(stage: &str) {
 
 pub fn what_was_said_just_before_leaving_is_heard(stage: &str) {
     let server = Server::start(stage);
-    let [mut ana, mut beto] = server.chat(["ana", "beto"]);
-    server.likely_cause("what has been read already is lost when the client leaves");
-    for n in 10..40 {
-        ana.says(&format!("last words {n}"));
-    }
-    ana.leaves();
-    for n in 10..40 {
-        beto.hears_from("ana", &format!("last words {n}"));
-    }
+    let [ana, mut beto] = server.chat(["ana", "beto"]);
+    scenes::last_words(&server, ana, |text| {
+        beto.hears_from("ana", text);
+    });
     beto.hears("ana");
 }
 
-/// Ana says much, and has gone when the server looks. Whoever writes to her finds out before
-/// all is read. (Only Linux is sure to keep what has arrived before the reset.)
+/// Ana says much, and has gone when the server looks. A thread that writes to her finds out
+/// before all is read. (Only Linux is sure to keep what has arrived before the reset.)
 pub fn what_was_said_before_vanishing_is_heard_while_others_speak(stage: &str) {
-    let Some(server) = Server::ours(stage) else {
+    let Some(server) = Server::of(stage).ours_only().start() else {
         return;
     };
     let [mut ana, mut beto, mut carla] = server.chat(["ana", "beto", "carla"]);
@@ -319,8 +300,8 @@ pub fn a_reset_in_the_middle_of_a_burst_does_not_disturb_the_others(stage: &str)
     let server = Server::start(stage);
     let [mut beto, mut carla, mut ana] = server.chat(["beto", "carla", "ana"]);
     server.likely_cause(
-        "the server froze, or ended, when a client vanished: does whoever writes to a dead \
-         client take a lock that it holds already?",
+        "the server froze, or ended, when a client vanished: does a thread that writes to \
+         a dead client take a lock that it holds already?",
     );
     for n in 100..120 {
         beto.says(&format!("burst {n}"));
@@ -361,20 +342,7 @@ pub fn a_reset_in_the_middle_of_a_burst_does_not_disturb_the_others(stage: &str)
 pub fn rubbish_from_one_client_does_not_disturb_the_others(stage: &str) {
     let server = Server::start(stage);
     let [mut ana, mut beto] = server.chat(["ana", "beto"]);
-    server.likely_cause("bytes that are not UTF-8 end the server, or freeze it");
-    for round in 10..13 {
-        let mut rude = server.client("somebody rude");
-        // No end of line, so no name, and nothing that is text.
-        rude.sends(b"\xff\xfe\x00\xc3(\x80");
-        rude.half_closes();
-        rude.is_let_go();
-        ana.says(&format!("ana goes on {round}"));
-        // Whether the rubbish has been taken for a name does not matter here.
-        if !beto.hears_within(&format!("ana goes on {round}"), patience()) {
-            server.fail("Beto does not hear ana any more.");
-        }
-    }
-    server.is_still_running();
+    scenes::rubbish(&server, &mut ana, &mut beto);
 }
 
 pub fn fifty_clients_hear_each_line_once_and_in_order(stage: &str) {
@@ -387,5 +355,5 @@ pub fn fifty_clients_hear_each_line_once_and_in_order(stage: &str) {
         "two threads write or change the list at the same time, or lines overtake each \
          other on their way",
     );
-    everybody_speaks_at_once(&server, &mut clients, LINES);
+    all_speak_at_once(&server, &mut clients, LINES);
 }

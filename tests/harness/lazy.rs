@@ -1,5 +1,5 @@
-//! A client that never reads, and what becomes of a room with it. From stage 05 on it harms
-//! nobody: each stage runs what it promises by one line, `harness::lazy!();`.
+//! A client that never reads. In stages 03 and 04 it stops the room. From stage 05 on it
+//! harms no other client: a stage makes tests of these promises by `harness::lazy!();`.
 
 use std::io::{self, Write};
 use std::net::TcpStream;
@@ -11,31 +11,25 @@ use std::time::{Duration, Instant};
 use super::client::places;
 use super::{Client, Server, has_words, patience};
 
-/// Makes a test of each promise, for the stage in `STAGE`.
-#[macro_export]
-macro_rules! lazy {
-    () => {
-        $crate::promises! { lazy:
-            who_does_not_read_harms_nobody_else
-            many_who_do_not_read_are_put_out_at_once
-            who_half_closes_gets_what_is_due
-        }
-    };
+promises! { lazy:
+    a_client_that_does_not_read_harms_no_other_client
+    many_clients_that_do_not_read_are_disconnected_at_once
+    a_client_that_half_closes_gets_what_is_due
 }
 
 /// What is the matter when the others hear nothing any more.
-const SOMEBODY_WAITS: &str = "whoever writes to a client that does not read has to wait, and with \
-                              the room locked all the others wait as well";
+const A_WRITER_WAITS: &str = "a thread that writes to a client that does not read has to wait. With the \
+                              room locked, all the others wait as well";
 
 /// Connects, and reads nothing.
 pub fn client(server: &Server) -> TcpStream {
-    let lazy = server.client_with_buffer("somebody lazy", 1024);
+    let lazy = server.client_with_buffer("lazy", 1024);
     server.shows("connected");
     lazy.stream().try_clone().unwrap()
 }
 
-/// Ana speaks on and on, until nobody hears her any more; as soon as the lazy one reads,
-/// everything moves again.
+/// Ana speaks on and on, until beto does not hear her any more. As soon as the lazy client
+/// reads, everything moves again.
 #[track_caller]
 pub fn stops_the_room(lazy: TcpStream, ana: &Client, beto: Client) {
     stops_the_room_while(lazy, ana, beto, || {});
@@ -74,7 +68,8 @@ pub fn stops_the_room_while(
     speaker.join().unwrap();
 }
 
-/// Somebody joins whose system takes little for her. The others have heard of it.
+/// A client joins whose system takes few bytes that it has not read. The others have heard
+/// that it joined.
 #[track_caller]
 pub fn joins_and_reads_little(server: &Server, name: &str, others: &mut [&mut Client]) -> Client {
     let mut client = server.client_with_buffer(name, 1024);
@@ -85,33 +80,31 @@ pub fn joins_and_reads_little(server: &Server, name: &str, others: &mut [&mut Cl
     client
 }
 
-pub fn who_does_not_read_harms_nobody_else(stage: &str) {
-    if let Some(server) = Server::unhurried(stage) {
-        is_put_out(&server);
+pub fn a_client_that_does_not_read_harms_no_other_client(stage: &str) {
+    if let Some(server) = Server::of(stage).with_high_limits().start() {
+        is_disconnected_as_slow(&server);
     }
 }
 
-pub fn who_half_closes_gets_what_is_due(stage: &str) {
-    if let Some(server) = Server::unhurried(stage) {
+pub fn a_client_that_half_closes_gets_what_is_due(stage: &str) {
+    if let Some(server) = Server::of(stage).with_high_limits().start() {
         gets_what_is_due(&server);
     }
 }
 
-/// So many who never read are all put out at once, and each of them is announced. (A server
-/// that puts them out one inside the other needs a stack for all of them.)
-pub fn many_who_do_not_read_are_put_out_at_once(stage: &str) {
-    let (server, sleepers) = if std::env::var_os("STAGE_CMD").is_some() {
-        match Server::unhurried(stage) {
-            Some(server) => (server, 3),
-            None => return,
-        }
-    } else {
-        let mut command = super::example(&format!("{stage}_server"));
-        command.args(super::server::higher_limits(stage));
-        command.env("RUST_MIN_STACK", "65536");
-        (Server::example(stage, command), 60)
+/// Many clients that never read are all disconnected at once, and each leave is announced.
+/// (A server that disconnects each inside of the call for the one before needs a large
+/// stack.)
+pub fn many_clients_that_do_not_read_are_disconnected_at_once(stage: &str) {
+    let with_small_stacks = Server::of(stage).env("RUST_MIN_STACK", "65536");
+    let Some(server) = with_small_stacks.with_high_limits().start() else {
+        return;
     };
-    server.likely_cause(SOMEBODY_WAITS);
+    let sleepers = match std::env::var_os("STAGE_CMD") {
+        Some(_) => 3,
+        None => 60,
+    };
+    server.likely_cause(A_WRITER_WAITS);
     let [mut ana, mut beto] = server.chat(["ana", "beto"]);
     let names: Vec<_> = (0..sleepers).map(|n| format!("sleeper{n}")).collect();
     let mut others = [&mut ana, &mut beto];
@@ -141,7 +134,7 @@ pub fn many_who_do_not_read_are_put_out_at_once(stage: &str) {
         }
     }
     server.likely_cause(
-        "somebody was put out while the announcement that somebody else was put out was on \
+        "a client was disconnected while the announcement of another client's leave was on \
          its way to the others",
     );
     let times = gone.len();
@@ -149,10 +142,10 @@ pub fn many_who_do_not_read_are_put_out_at_once(stage: &str) {
     gone.dedup();
     if times != sleepers || gone.len() != sleepers {
         server.fail(format!(
-            "Of {sleepers} who never read, it was announced {times} times that somebody left: {gone:?}."
+            "Of {sleepers} clients that never read, {times} leaves were announced: {gone:?}."
         ));
     }
-    server.likely_cause(SOMEBODY_WAITS);
+    server.likely_cause(A_WRITER_WAITS);
     ana.says("peace at last");
     if !beto.hears_within("peace at last", patience()) {
         server.fail("Beto does not hear ana any more.");
@@ -160,13 +153,13 @@ pub fn many_who_do_not_read_are_put_out_at_once(stage: &str) {
     drop(asleep);
 }
 
-/// Ana speaks until the one who never reads is put out, and beto hears everything.
-/// Returns how the others hear of it.
+/// Ana speaks until the client that never reads is disconnected. Beto hears everything.
+/// Returns the announcement.
 #[track_caller]
-pub fn is_put_out(server: &Server) -> String {
+pub fn is_disconnected_as_slow(server: &Server) -> String {
     let [mut ana, mut beto] = server.chat(["ana", "beto"]);
     let mut sleeper = joins_and_reads_little(server, "sleeper", &mut [&mut ana, &mut beto]);
-    server.likely_cause(SOMEBODY_WAITS);
+    server.likely_cause(A_WRITER_WAITS);
     // Up to far more than all buffers on the way to the sleeper can hold; and some more
     // after the announcement, which must come once.
     let mut announcements = Vec::new();
@@ -193,7 +186,7 @@ pub fn is_put_out(server: &Server) -> String {
              end is {announcements:?}."
         ));
     };
-    // She finds her connection closed, once she looks.
+    // It finds its connection closed.
     sleeper.is_let_go();
     announcement.clone()
 }
@@ -203,7 +196,7 @@ pub fn is_put_out(server: &Server) -> String {
 pub fn gets_what_is_due(server: &Server) {
     let [mut ana, mut beto] = server.chat(["ana", "beto"]);
     let mut carla = joins_and_reads_little(server, "carla", &mut [&mut ana, &mut beto]);
-    server.likely_cause(SOMEBODY_WAITS);
+    server.likely_cause(A_WRITER_WAITS);
     let text = "x".repeat(16 * 1024);
     for n in 100..500 {
         ana.says(&format!("line {n} {text}"));

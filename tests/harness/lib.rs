@@ -1,5 +1,5 @@
-//! The harness: it starts a server, lets clients talk to it, and tells as a story
-//! what went wrong.
+//! The harness. It starts a server, lets clients talk to it, and tells as a story what went
+//! wrong.
 //!
 //! ```text
 //! let server = Server::start("03_broadcast");
@@ -8,13 +8,12 @@
 //! beto.hears("hola");
 //! ```
 //!
-//! The server is our own example or, with `STAGE_CMD`, anybody's program in any
+//! The server is our own example or, with `STAGE_CMD`, the reader's own program in any
 //! language (`README.md` tells how); or a wrong one from [`wrong`], which a test
-//! must refuse, or else the test is worth nothing.
+//! must refuse.
 //!
-//! No sleep decides. A wait ends as soon as what it waits for is there; the
-//! deadline is reached only by what fails. That something does *not* arrive is
-//! shown by what arrives next.
+//! No sleep decides. A wait ends as soon as what it waits for is there. Only a test that fails
+//! reaches its deadline. What arrives next shows that something did *not* arrive.
 
 use std::cell::Cell;
 use std::env;
@@ -22,13 +21,23 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-/// Makes a test, for the stage in `STAGE`, of each of these promises in a module of the
-/// harness.
-#[macro_export]
+/// A list of promises that several stages share. It stands at the top of the file that has
+/// the function of each promise. `promises! { lazy: … }` there defines the macro `lazy!()`.
+/// That makes a test of each promise, for the stage in `STAGE`.
 macro_rules! promises {
     ($module:ident: $($promise:ident)+) => {
-        mod $module {
-            $(#[test] pub fn $promise() { $crate::$module::$promise(super::STAGE); })+
+        #[macro_export]
+        macro_rules! $module {
+            () => {
+                mod $module {
+                    $(
+                        #[test]
+                        pub fn $promise() {
+                            $crate::$module::$promise(super::STAGE);
+                        }
+                    )+
+                }
+            };
         }
     };
 }
@@ -40,11 +49,13 @@ pub mod limits;
 #[cfg(feature = "window")]
 pub mod picture;
 mod program;
+pub mod scenes;
 #[cfg(feature = "window")]
 pub mod screen;
 mod server;
 #[cfg(unix)]
 pub mod shutdown;
+mod start;
 mod story;
 pub mod survival;
 pub mod transcript;
@@ -53,7 +64,8 @@ pub mod wrong_chat;
 
 pub use client::{Client, has_words, pause};
 pub use program::{Output, Program, build_ahead, example};
-pub use server::{Server, applies_to_ours_only, everybody_speaks_at_once, free_port};
+pub use server::{Server, all_speak_at_once};
+pub use start::{applies_to_ours_only, free_port, start_foreign};
 
 thread_local! {
     /// How long this test waits for what should come: `STAGE_PATIENCE_SECS`, for a slow
@@ -78,11 +90,23 @@ pub fn stages() -> Vec<String> {
     let files = fs::read_dir(root().join("examples")).unwrap();
     let names = files.filter_map(|file| file.unwrap().file_name().into_string().ok());
     let mut stages: Vec<_> = names
-        .filter_map(|name| name.strip_suffix("_server.rs").map(String::from))
+        .filter_map(|name| {
+            let name = name.strip_suffix(".rs").unwrap_or(&name);
+            name.strip_suffix("_server").map(String::from)
+        })
         .filter(|name| name.starts_with('0'))
         .collect();
     stages.sort();
     stages
+}
+
+/// The file of a program in `examples/`: a file of its own, or `main.rs` in a folder.
+pub fn source_of(program: &str) -> String {
+    let file = format!("examples/{program}.rs");
+    match root().join(&file).exists() {
+        true => file,
+        false => format!("examples/{program}/main.rs"),
+    }
 }
 
 /// How long a test waits for what should come before it gives up and fails.

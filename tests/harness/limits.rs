@@ -1,7 +1,7 @@
-//! What a server does about hostile clients, from stage 07 on: each stage runs these by
-//! one line, `harness::limits!();`. Limits differ from server to server, so what
-//! is sent here goes beyond any that is sane; tests that need a certain limit give it to
-//! our own server.
+//! What a server does about hostile clients, from stage 07 on. A stage makes tests of these
+//! promises by `harness::limits!();`. Limits differ from server to server, so what is sent
+//! here goes beyond any sensible limit. A test that needs a certain limit gives it to our own
+//! server.
 
 use std::io::{self, Write};
 use std::net::Shutdown;
@@ -10,32 +10,27 @@ use std::time::{Duration, Instant};
 
 use super::{Client, Server, has_words, patience, pause};
 
-/// Makes a test of each promise, for the stage in `STAGE`.
-#[macro_export]
-macro_rules! limits {
-    () => {
-        $crate::promises! { limits:
-            an_endless_line_is_refused
-            an_endless_name_is_refused
-            an_endless_line_takes_no_memory
-            a_flood_is_stopped
-            a_flood_of_names_is_stopped
-            who_speaks_now_and_then_may_say_much
-            a_pause_of_the_server_harms_nobody
-            who_reads_is_never_too_slow
-            bytes_that_are_not_text_are_replaced
-            no_control_character_reaches_another_terminal
-            a_client_too_many_is_told_and_may_come_back
-            a_crowd_is_turned_away
-            who_gives_no_name_is_put_out
-            who_says_nothing_is_put_out
-            one_busy_client_does_not_starve_the_others
-            who_is_put_out_is_told_in_order_and_the_log_once
-        }
-    };
+promises! { limits:
+    an_endless_line_is_refused
+    an_endless_name_is_refused
+    an_endless_line_takes_no_memory
+    a_flood_is_stopped
+    a_flood_of_names_is_stopped
+    a_client_that_pauses_may_say_much
+    a_pause_of_the_server_harms_no_client
+    a_client_that_reads_is_never_disconnected_as_slow
+    bytes_that_are_not_text_are_replaced
+    no_control_character_reaches_another_terminal
+    a_flood_within_the_rate_takes_little_memory
+    a_client_too_many_is_told_and_may_come_back
+    a_crowd_is_turned_away
+    a_client_that_gives_no_name_is_disconnected
+    a_silent_client_is_disconnected
+    one_busy_client_does_not_starve_the_others
+    a_disconnected_client_hears_why_and_is_logged_once
 }
 
-/// Somebody who will go beyond a limit, and is in the room.
+/// A client in the room that will go beyond a limit.
 #[track_caller]
 fn rude(server: &Server, others: &mut [&mut Client]) -> Client {
     let mut rude = server.client("rude");
@@ -60,9 +55,9 @@ pub fn an_endless_line_is_refused(stage: &str) {
     let server = Server::start(stage);
     let [mut ana, mut beto] = server.chat(["ana", "beto"]);
     let mut rude = rude(&server, &mut [&mut ana, &mut beto]);
-    server.likely_cause("who reads until the line ends reads for ever, and keeps it all");
+    server.likely_cause("a server that reads until the line ends reads for ever, and keeps it all");
     rude.sends_for_ever(&[b'x'; 1024], 32 * 1024);
-    rude.is_put_out();
+    rude.is_told_why_and_disconnected();
     ana.hears("rude");
     beto.hears("rude");
     chat_goes_on(&mut ana, &mut beto);
@@ -70,29 +65,29 @@ pub fn an_endless_line_is_refused(stage: &str) {
     self::rude(&server, &mut [&mut ana, &mut beto]);
 }
 
-/// Who has no name yet is no exception.
+/// The limit holds for a client that has no name yet, too.
 pub fn an_endless_name_is_refused(stage: &str) {
     let server = Server::start(stage);
     let [mut ana, mut beto] = server.chat(["ana", "beto"]);
-    server.likely_cause("limits begin with the first byte, and not with the name");
-    let mut nobody = server.client("nobody");
-    nobody.sends_for_ever(&[b'x'; 1024], 32 * 1024);
-    nobody.is_put_out();
+    server.likely_cause("the limits hold from the first byte, and not only from the name on");
+    let mut nameless = server.client("nameless");
+    nameless.sends_for_ever(&[b'x'; 1024], 32 * 1024);
+    nameless.is_told_why_and_disconnected();
     chat_goes_on(&mut ana, &mut beto);
 }
 
-/// Nor is a name a line that costs nothing.
+/// A line that is a name counts, too.
 pub fn a_flood_of_names_is_stopped(stage: &str) {
     const NAMES: usize = 10_000;
     let server = Server::start(stage);
     let [mut ana, mut beto] = server.chat(["ana", "beto"]);
-    server.likely_cause("limits begin with the first line, and not with the name");
-    let mut nobody = server.client("nobody");
-    nobody.sends_for_ever(b"not a name\n", NAMES);
-    nobody.half_closes();
+    server.likely_cause("the limits hold from the first line, and not only from the name on");
+    let mut nameless = server.client("nameless");
+    nameless.sends_for_ever(b"not a name\n", NAMES);
+    nameless.half_closes();
     // As many answers as names would mean that all of them were looked at.
     let mut answers = 0;
-    while nobody.hears_any(patience()).is_some() {
+    while nameless.hears_any(patience()).is_some() {
         answers += 1;
     }
     if answers >= NAMES {
@@ -101,8 +96,8 @@ pub fn a_flood_of_names_is_stopped(stage: &str) {
     chat_goes_on(&mut ana, &mut beto);
 }
 
-/// A rate is no sum: whoever makes a pause may go on.
-pub fn who_speaks_now_and_then_may_say_much(stage: &str) {
+/// A rate is no sum: a client that makes a pause may go on.
+pub fn a_client_that_pauses_may_say_much(stage: &str) {
     let server = Server::start(stage);
     let [mut ana, mut beto] = server.chat(["ana", "beto"]);
     server.likely_cause("a hundred lines at once are not too many, nor again after a second");
@@ -120,8 +115,8 @@ pub fn who_speaks_now_and_then_may_say_much(stage: &str) {
 }
 
 /// Ctrl-Z and `fg`: some systems end a read with "interrupted" then.
-pub fn a_pause_of_the_server_harms_nobody(stage: &str) {
-    let Some(server) = Server::ours(stage) else {
+pub fn a_pause_of_the_server_harms_no_client(stage: &str) {
+    let Some(server) = Server::of(stage).ours_only().start() else {
         return;
     };
     let [mut ana, mut beto] = server.chat(["ana", "beto"]);
@@ -131,10 +126,10 @@ pub fn a_pause_of_the_server_harms_nobody(stage: &str) {
 }
 
 /// Much is said at once, by many, and none of them beyond a limit; replaced characters make
-/// it three times as long. Who reads all the time gets all of it.
-pub fn who_reads_is_never_too_slow(stage: &str) {
+/// it three times as long. A client that reads all the time gets all of it.
+pub fn a_client_that_reads_is_never_disconnected_as_slow(stage: &str) {
     const SPEAKERS: usize = 60;
-    let Some(server) = Server::ours(stage) else {
+    let Some(server) = Server::of(stage).ours_only().start() else {
         return;
     };
     let [mut ana, _beto] = server.chat(["ana", "beto"]);
@@ -164,14 +159,14 @@ pub fn who_reads_is_never_too_slow(stage: &str) {
 
 /// A gibibyte without an end of line, as fast as it goes.
 pub fn an_endless_line_takes_no_memory(stage: &str) {
-    let Some(server) = Server::ours(stage) else {
+    let Some(server) = Server::of(stage).ours_only().start() else {
         return;
     };
     let [mut ana, mut beto] = server.chat(["ana", "beto"]);
     let mut rude = rude(&server, &mut [&mut ana, &mut beto]);
     let before = server.memory();
     rude.sends_for_ever(&[b'x'; 64 * 1024], 16 * 1024);
-    rude.is_put_out();
+    rude.is_told_why_and_disconnected();
     let grown = server.memory().saturating_sub(before);
     if grown >= 1 << 20 {
         server.fail(format!("Its memory has grown by {grown} bytes."));
@@ -186,8 +181,8 @@ pub fn a_flood_is_stopped(stage: &str) {
     let server = Server::start(stage);
     let [mut ana, mut beto] = server.chat(["ana", "beto"]);
     let mut rude = rude(&server, &mut [&mut ana, &mut beto]);
-    server.likely_cause("whoever is fast enough speaks for everybody");
-    // Somebody who has been here for a while is measured all the same.
+    server.likely_cause("a fast client fills the room with its own lines");
+    // The rate also holds for a client that has been here for a while.
     rude.says("good evening");
     ana.hears_from("rude", "good evening");
     beto.hears_from("rude", "good evening");
@@ -212,10 +207,149 @@ pub fn a_flood_is_stopped(stage: &str) {
     }
 }
 
+/// Many clients say as much as the rate permits, and read nothing. Each of them stays within
+/// its limits. Yet there must be a limit for all of them together.
+pub fn a_flood_within_the_rate_takes_little_memory(stage: &str) {
+    const MOST: u64 = 64 << 20;
+    let Some(server) = Server::of(stage).ours_only().start() else {
+        return;
+    };
+    server.likely_cause("each outbox has a limit, but all outboxes together have none");
+    let flood = self::flood(&server, 240);
+    if flood.still_there < HONEST {
+        server.fail(format!(
+            "Of {HONEST} clients that read all the time, only {} heard every line of ana's.",
+            flood.still_there
+        ));
+    }
+    match flood.peak_memory {
+        Some(peak) if peak >= MOST => {
+            server.fail(format!("It had {} MiB of memory in use.", peak >> 20));
+        }
+        Some(_) => {}
+        None => eprintln!("the memory is not measured: this system does not tell its peak"),
+    }
+}
+
+/// How many clients read all the time during a flood.
+pub const HONEST: usize = 10;
+
+/// What came of a flood.
+pub struct Flood {
+    /// How many honest clients have stayed, and have heard all that they should.
+    pub still_there: usize,
+    /// The most memory that the server had in use, in bytes, where the system tells it.
+    pub peak_memory: Option<u64>,
+    pub time: Duration,
+}
+
+/// So many clients each say 400 lines at once, which the default rate permits, and read
+/// nothing. Among ten honest clients, which read all the time, ana speaks to the others.
+pub fn flood(server: &Server, flooders: usize) -> Flood {
+    let names: [String; HONEST - 1] = std::array::from_fn(|n| format!("honest{n}"));
+    let names: [&str; HONEST] = std::array::from_fn(|n| match n {
+        0 => "ana",
+        _ => &names[n - 1],
+    });
+    let mut honest = server.chat(names);
+    let flooders: Vec<_> = (0..flooders).map(|n| flooder(server, n)).collect();
+    let [ana, others @ ..] = &mut honest;
+    for _ in &flooders {
+        if ana.hears_next("* flooder", patience()).is_none() {
+            ana.fail("should have heard of every client that joined.".into());
+        }
+    }
+
+    let start = Instant::now();
+    let mut anas_words = ana.stream().try_clone().unwrap();
+    let still_there = thread::scope(|scope| {
+        let flood = scope.spawn(|| floods(&flooders));
+        let hearing: Vec<_> = others
+            .iter_mut()
+            .map(|other| scope.spawn(|| hears_all_of_anas_lines(other)))
+            .collect();
+        let reading = scope.spawn(|| ana.hears_next("honest", 4 * patience()));
+        // Ana speaks until the flood is over, at less than her rate.
+        for n in 0.. {
+            let last = flood.is_finished();
+            let text = if last {
+                "goodbye".into()
+            } else {
+                format!("line {n}")
+            };
+            // An error: she has been disconnected, which is noticed below.
+            let _ = anas_words.write_all(format!("{text}\n").as_bytes());
+            if last {
+                break;
+            }
+            thread::park_timeout(Duration::from_millis(12));
+        }
+        let heard = hearing.into_iter().map(|thread| thread.join().unwrap());
+        let still_there = heard.filter(|heard| *heard).count();
+        still_there + usize::from(reading.join().unwrap().is_some())
+    });
+    Flood {
+        still_there,
+        peak_memory: server.peak_memory(),
+        time: start.elapsed(),
+    }
+}
+
+/// A client that is in the room. Its system takes little for it, so that the server is soon
+/// stuck on it.
+fn flooder(server: &Server, number: usize) -> Client {
+    let mut flooder = server.client_with_buffer("flooder", 1024);
+    flooder.says(&format!("flooder{number}"));
+    flooder.stream().set_nonblocking(true).unwrap();
+    flooder
+}
+
+/// All of them send their lines, until each has sent them or has been disconnected. (Some
+/// systems tell a client that it has been disconnected only after it has read all. So it is
+/// over, too, when no client has been able to send for a while.)
+fn floods(flooders: &[Client]) {
+    const LINE: usize = 4001;
+    // As much as the rate allows at once: a line takes a token for each 128 bytes, and of
+    // the 400 tokens the name has taken one.
+    const SENT: usize = 399 / LINE.div_ceil(128) * LINE;
+    // Each of these characters becomes three bytes when it is made harmless.
+    let lines = format!("{}\n", "\u{1}".repeat(LINE - 1)).repeat(16);
+    let mut flooding: Vec<_> = flooders.iter().map(|client| (client.stream(), 0)).collect();
+    let mut last_sent = Instant::now();
+    while !flooding.is_empty() && last_sent.elapsed() < Duration::from_millis(500) {
+        flooding.retain_mut(|(stream, sent)| {
+            let begin = *sent % lines.len();
+            let end = lines.len().min(begin + SENT - *sent);
+            match stream.write(&lines.as_bytes()[begin..end]) {
+                Ok(count) => {
+                    last_sent = Instant::now();
+                    *sent += count;
+                    *sent < SENT
+                }
+                Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+            }
+        });
+        pause(0);
+    }
+}
+
+/// Hears all that ana says, until she says goodbye, and answers that. False if a line is
+/// missing, or the connection has ended.
+fn hears_all_of_anas_lines(client: &mut Client) -> bool {
+    for n in 0.. {
+        match client.hears_next("ana: ", 4 * patience()).as_deref() {
+            Some("ana: goodbye") => break,
+            Some(line) if line == format!("ana: line {n}") => {}
+            _ => return false,
+        }
+    }
+    client.stream().write_all(b"goodbye\n").is_ok()
+}
+
 pub fn bytes_that_are_not_text_are_replaced(stage: &str) {
     let server = Server::start(stage);
     let [mut ana, mut beto] = server.chat(["ana", "beto"]);
-    server.likely_cause("a byte that is not UTF-8 is an error only if one makes it one");
+    server.likely_cause("a byte that is not UTF-8 need not be an error: it can be replaced");
     ana.sends(b"before \xff\xfe\xc3 after\n");
     let line = beto.hears_from("ana", "before");
     if !has_words(&line, "after") {
@@ -228,7 +362,8 @@ pub fn bytes_that_are_not_text_are_replaced(stage: &str) {
 pub fn no_control_character_reaches_another_terminal(stage: &str) {
     let server = Server::start(stage);
     let [mut ana, mut beto] = server.chat(["ana", "beto"]);
-    server.likely_cause("what one client sends, the terminal of another one obeys");
+    server
+        .likely_cause("a terminal obeys control characters, and here another client has sent them");
     let controls = ('\0'..'\u{20}').chain('\u{7f}'..='\u{9f}');
     for (control, n) in controls.filter(|c| !"\n\t".contains(*c)).zip(10..) {
         ana.says(&format!("look {control}[2J {n}"));
@@ -255,12 +390,16 @@ pub fn no_control_character_reaches_another_terminal(stage: &str) {
 }
 
 pub fn a_client_too_many_is_told_and_may_come_back(stage: &str) {
-    let Some(server) = Server::ours_with(stage, &["--max-clients", "3"]) else {
+    let Some(server) = Server::of(stage)
+        .with(["--max-clients", "3"])
+        .ours_only()
+        .start()
+    else {
         return;
     };
     let [mut ana, mut beto] = server.chat(["ana", "beto"]);
-    // Who has no name counts as well.
-    let nobody = server.client("nobody");
+    // A client without a name takes a place too.
+    let nameless = server.client("nameless");
     for _ in 0..3 {
         let mut carla = server.client("carla");
         assert_eq!(
@@ -271,32 +410,35 @@ pub fn a_client_too_many_is_told_and_may_come_back(stage: &str) {
         server.shows("turned away: there is no room for more");
     }
     chat_goes_on(&mut ana, &mut beto);
-    nobody.leaves();
+    nameless.leaves();
     others_get_in(&server, &mut ana, &mut beto);
 }
 
 /// Many more connections than clients may be: by its own limit, and by the system's.
 pub fn a_crowd_is_turned_away(stage: &str) {
-    let Some(server) = Server::ours_with(stage, &["--max-clients", "20"]) else {
+    let Some(server) = Server::of(stage)
+        .with(["--max-clients", "20"])
+        .ours_only()
+        .start()
+    else {
         return;
     };
     crowd(&server, 300, 20);
-    if cfg!(unix) {
-        let server = super::survival::limited(stage, "ulimit -n 64");
+    if let Some(server) = super::survival::limited(stage, "ulimit -n 64") {
         server.shows("room for 48 clients: the system grants 64 open files");
         crowd(&server, 300, 48);
     }
 }
 
-/// As many come, of whom only so many may be in, ana and beto among them. All others are
-/// told at once; the chat goes on, and is open to others when the crowd has left.
+/// So many clients come, and there is room for fewer, ana and beto among them. All others are
+/// told at once. The chat goes on, and is open to others when the crowd has left.
 #[track_caller]
 pub fn crowd(server: &Server, count: usize, room_for: usize) {
     let [mut ana, mut beto] = server.chat(["ana", "beto"]);
     let mut crowd: Vec<_> = (0..count).map(|_| server.client("one of many")).collect();
     // They are answered in their order: the last one is told, so all have been.
     let (last, others) = crowd.split_last_mut().unwrap();
-    last.is_put_out();
+    last.is_told_why_and_disconnected();
     let mut waiting = 0;
     for client in others {
         match client.hears_any(Duration::from_millis(1)) {
@@ -310,7 +452,7 @@ pub fn crowd(server: &Server, count: usize, room_for: usize) {
     others_get_in(server, &mut ana, &mut beto);
 }
 
-/// Carla may join, as soon as those who have left are gone.
+/// Carla may join, as soon as the crowd is gone.
 #[track_caller]
 fn others_get_in(server: &Server, ana: &mut Client, beto: &mut Client) {
     let joins = |mut carla: Client| {
@@ -320,7 +462,7 @@ fn others_get_in(server: &Server, ana: &mut Client, beto: &mut Client) {
     };
     let deadline = Instant::now() + patience();
     while !joins(server.client("carla")) {
-        assert!(Instant::now() < deadline, "nobody gets in any more");
+        assert!(Instant::now() < deadline, "no client gets in any more");
     }
     for client in [&mut *ana, &mut *beto] {
         client.hears("carla"); // joined
@@ -329,8 +471,12 @@ fn others_get_in(server: &Server, ana: &mut Client, beto: &mut Client) {
     chat_goes_on(ana, beto);
 }
 
-pub fn who_gives_no_name_is_put_out(stage: &str) {
-    let Some(server) = Server::ours_with(stage, &["--name-timeout", "0.3"]) else {
+pub fn a_client_that_gives_no_name_is_disconnected(stage: &str) {
+    let Some(server) = Server::of(stage)
+        .with(["--name-timeout", "0.3"])
+        .ours_only()
+        .start()
+    else {
         return;
     };
     let told = "! no name within 0.3 s";
@@ -357,8 +503,12 @@ pub fn who_gives_no_name_is_put_out(stage: &str) {
     talking.join().unwrap();
 }
 
-pub fn who_says_nothing_is_put_out(stage: &str) {
-    let Some(server) = Server::ours_with(stage, &["--idle-timeout", "0.3"]) else {
+pub fn a_silent_client_is_disconnected(stage: &str) {
+    let Some(server) = Server::of(stage)
+        .with(["--idle-timeout", "0.3"])
+        .ours_only()
+        .start()
+    else {
         return;
     };
     let mut ana = server.client("ana");
@@ -368,8 +518,8 @@ pub fn who_says_nothing_is_put_out(stage: &str) {
     ana.hears_the_end();
 }
 
-pub fn who_is_put_out_is_told_in_order_and_the_log_once(stage: &str) {
-    let Some(server) = Server::ours(stage) else {
+pub fn a_disconnected_client_hears_why_and_is_logged_once(stage: &str) {
+    let Some(server) = Server::of(stage).ours_only().start() else {
         return;
     };
     let mut rude = server.client("rude");
@@ -402,9 +552,9 @@ pub fn who_is_put_out_is_told_in_order_and_the_log_once(stage: &str) {
     assert_eq!(server.lines_with(&address), 2);
 }
 
-/// Somebody tries names that are refused, as fast as the server answers.
+/// One client tries names that are refused, as fast as the server answers.
 pub fn one_busy_client_does_not_starve_the_others(stage: &str) {
-    let Some(server) = Server::unhurried(stage) else {
+    let Some(server) = Server::of(stage).with_high_limits().start() else {
         return;
     };
     let [mut ana, mut beto] = server.chat(["ana", "beto"]);
@@ -424,13 +574,13 @@ pub fn one_busy_client_does_not_starve_the_others(stage: &str) {
     });
 }
 
-/// An exercise of lessons 08 and 09: whoever says nothing is warned in time.
+/// An exercise of lessons 08 and 09: a client that says nothing is warned in time.
 #[track_caller]
-pub fn whoever_says_nothing_is_warned(stage: &str) {
+pub fn a_silent_client_is_warned(stage: &str) {
     const IDLE: Duration = Duration::from_secs(2);
     let options = ["--idle-timeout", "2", "--warn-before", "1.5"];
     let server = Server::start_with(stage, &options, "an option --warn-before");
-    let mut nobody = server.client("nobody");
+    let mut nameless = server.client("nameless");
     let mut ana = server.client("ana");
     let mut late = 0;
     for line in ["ana", "one", "two", "three", "four"] {
@@ -451,8 +601,9 @@ pub fn whoever_says_nothing_is_warned(stage: &str) {
         }
         late += usize::from(silence > Duration::from_millis(1250));
         // What comes next is another warning if she speaks, since that puts it off.
-        server
-            .still_missing("for whoever says something in time, as much time as at the beginning");
+        server.still_missing(
+            "for a client that says something in time, as much time as at the beginning",
+        );
         if line == "four" {
             server.still_missing("one warning, and then the end as before, if she says nothing");
             ana.hears("nothing said for 2 s");
@@ -472,6 +623,6 @@ pub fn whoever_says_nothing_is_warned(stage: &str) {
             "Of five warnings, {late} came most of a second too late."
         ));
     }
-    server.still_missing("no warning for somebody who is not in the room");
-    nobody.has_heard_nothing();
+    server.still_missing("no warning for a client that is not in the room");
+    nameless.has_heard_nothing();
 }

@@ -1,25 +1,16 @@
-//! The server under test: our example, the command in `STAGE_CMD`, or a wrong one.
+//! The server under test: what a test does with it, and what it shows.
 
-use std::env;
-use std::io::Write;
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::path::PathBuf;
-use std::process::Command;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
 
 use super::client::Client;
-use super::program::{Output, Program, example};
+use super::patience;
+use super::program::{Output, Program};
 use super::story::{Story, shortened};
-use super::{patience, root, wrong};
-
-/// How long a program may take until it listens; only a failing one takes it.
-fn patience_at_start() -> Duration {
-    4 * patience()
-}
 
 pub struct Server {
     address: SocketAddr,
@@ -35,234 +26,52 @@ pub struct Server {
     seen: Mutex<usize>,
 }
 
-/// Who types at the server's keyboard, and ends it when dropped.
-enum Operator {
+/// The person at the server's keyboard. The server ends when this is dropped.
+pub(super) enum Operator {
     Of(Program),
     Hosted(mpsc::Sender<String>),
 }
 
-/// Options for our own server with which no scene of these tests reaches a limit.
-pub fn higher_limits(stage: &str) -> &'static [&'static str] {
-    match stage {
-        stage if stage < "07" => &[],
-        _ => &["--max-line", "20000", "--max-rate", "1000000"],
-    }
-}
-
 impl Server {
-    /// Starts the server that the test is about: `examples/{stage}_server.rs`, or
-    /// what `STAGE_CMD` says.
-    #[track_caller]
-    pub fn start(stage: &str) -> Self {
-        if let Some(wrong) = wrong::server_of_this_thread() {
-            return Self::hosted(stage, wrong);
-        }
-        match env::var("STAGE_CMD") {
-            Ok(command) => Self::foreign(stage, &command),
-            Err(_) => Self::example(stage, example(&format!("{stage}_server"))),
-        }
-    }
-
-    /// Starts our example, for a test that looks at what only it does; `None` if
-    /// `STAGE_CMD` names another server.
-    #[track_caller]
-    pub fn ours(stage: &str) -> Option<Self> {
-        applies_to_ours_only().then(|| Self::example(stage, example(&format!("{stage}_server"))))
-    }
-
-    /// As [`ours`](Server::ours), with these options.
-    #[track_caller]
-    pub fn ours_with(stage: &str, options: &[&str]) -> Option<Self> {
-        applies_to_ours_only().then(|| {
-            let mut command = example(&format!("{stage}_server"));
-            command.args(options);
-            Self::example(stage, command)
-        })
-    }
-
-    /// As [`start`](Server::start), for an exercise that gives the server these options: a
-    /// command in `STAGE_CMD` gets them at its end. Without them, that is `missing`.
-    #[track_caller]
-    pub fn start_with(stage: &str, options: &[&str], missing: &str) -> Self {
-        match env::var("STAGE_CMD") {
-            Ok(command) => {
-                let server = Self::foreign(stage, &format!("{command} {}", options.join(" ")));
-                server.still_missing(missing);
-                server
-            }
-            Err(_) => {
-                let mut command = example(&format!("{stage}_server"));
-                command.args(options);
-                Self::example_with(stage, command, |story| story.still_missing(missing))
-            }
-        }
-    }
-
-    /// As [`start`](Server::start), for a scene that sends more and faster than a server
-    /// with limits (from stage 07 on) lets anybody: ours is given higher ones.
-    #[track_caller]
-    pub fn unhurried(stage: &str) -> Option<Self> {
-        Self::unhurried_with(stage, &[])
-    }
-
-    /// As [`unhurried`](Server::unhurried); if the server is ours, with these options.
-    #[track_caller]
-    pub fn unhurried_with(stage: &str, options: &[&str]) -> Option<Self> {
-        if stage < "07" && (options.is_empty() || env::var_os("STAGE_CMD").is_some()) {
-            return Some(Self::start(stage));
-        }
-        Self::ours_with(stage, &[higher_limits(stage), options].concat())
-    }
-
-    /// Starts our example by a command of the test's own, without its options.
-    #[track_caller]
-    pub fn example(stage: &str, command: Command) -> Self {
-        Self::example_with(stage, command, |_| {})
-    }
-
-    /// As [`example`](Server::example), with a story that has begun already.
-    #[track_caller]
-    fn example_with(stage: &str, mut command: Command, begin: impl FnOnce(&Story)) -> Self {
-        command.args(["--port", "0"]).env_remove("STAGE_PORT");
-        if stage.starts_with("10_") {
-            command.arg("--no-window"); // a display is not needed to serve
-        }
-        let program = Program::start(command).expect("a program just built can be started");
-        let output = program.output().clone();
-        let story = Story::new(stage, format!("examples/{stage}_server.rs"), output.clone());
-        begin(&story);
-
-        let deadline = Instant::now() + patience_at_start();
-        let mut lines = (0..).map_while(|index| output.line(index, deadline));
-        let Some(address) = lines.find_map(|line| line.strip_prefix("listening on ")?.parse().ok())
-        else {
-            story.fail("The server should have printed \"listening on ADDRESS:PORT\".");
-        };
-        Self::new(address, story, output, Operator::Of(program), None)
-    }
-
-    /// Starts the reader's own server on a free port, and waits until it answers.
-    #[track_caller]
-    fn foreign(stage: &str, template: &str) -> Self {
-        // One clear complaint is enough: the other tests do not wait for theirs.
-        static UNUSABLE: OnceLock<()> = OnceLock::new();
-        if UNUSABLE.get().is_some() {
-            panic!("STAGE_CMD cannot be used: another test tells why");
-        }
-        match Self::start_foreign(stage, template) {
-            Ok(server) => server,
-            Err(complaint) => {
-                UNUSABLE.get_or_init(|| ());
-                panic!("\n\nSTAGE_CMD={template:?}\n{complaint}\n");
-            }
-        }
-    }
-
-    /// As [`start`](Server::start) does with `STAGE_CMD`; the error tells the learner
-    /// what is wrong with the command.
-    pub fn start_foreign(stage: &str, template: &str) -> Result<Self, String> {
-        let (port, reservation) = free_port();
-        let mut command = start_command(template, port)?;
-        // On Windows, Python would otherwise print what the tests cannot read.
-        command.env("PYTHONUTF8", "1");
-        let name = command.get_program().to_string_lossy().into_owned();
-        let program = Program::start(command).map_err(|error| {
-            format!(
-                "The program {name:?} cannot be started: {error}. Is it installed, and spelled so?"
-            )
-        })?;
-        let output = program.output().clone();
-        let printed = || match output.lines() {
-            lines if lines.is_empty() => "It printed nothing.".into(),
-            lines => format!("It printed:\n  | {}", lines.join("\n  | ")),
-        };
-
-        let deadline = Instant::now() + patience_at_start();
-        loop {
-            // Some servers listen on IPv6 only when told "localhost".
-            let addresses = [([127, 0, 0, 1], port).into(), (LOCALHOST_V6, port).into()];
-            for address in addresses {
-                let Ok(stream) = TcpStream::connect::<SocketAddr>(address) else {
-                    continue;
-                };
-                let story = Story::new(stage, format!("STAGE_CMD={template:?}"), output.clone());
-                let operator = Operator::Of(program);
-                let mut server = Self::new(address, story, output, operator, Some(stream));
-                server.reservation = Some(reservation);
-                return Ok(server);
-            }
-            if let Some(status) = program.status() {
-                output.wait_for_end(patience());
-                return Err(format!(
-                    "The program ended before it listened on port {port} ({status}). Does it use \
-                     the port that it is given? {}",
-                    printed()
-                ));
-            }
-            if Instant::now() > deadline {
-                return Err(format!(
-                    "Nothing listened on port {port} of this machine within {:?}. Does the \
-                     program use the port it is given? {}",
-                    patience_at_start(),
-                    printed()
-                ));
-            }
-            // Until the next try: no harm if it is too long or too short.
-            thread::park_timeout(Duration::from_millis(10));
-        }
-    }
-
-    /// Lets a wrong server run in this process.
-    fn hosted(stage: &str, wrong: wrong::Wrong) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let output = Output::default();
-        let story = Story::new(stage, "a wrong one".into(), output.clone());
-        let (types, keyboard) = mpsc::channel();
-        let screen = output.clone();
-        let hosted = wrong::Hosted {
-            listener: Arc::new(listener),
-            keyboard: Arc::new(Mutex::new(keyboard)),
-            screen,
-        };
-        thread::spawn(move || wrong(hosted));
-        Self::new(address, story, output, Operator::Hosted(types), None)
-    }
-
-    fn new(
+    pub(super) fn new(
         address: SocketAddr,
         story: Story,
         output: Output,
         operator: Operator,
-        first: Option<TcpStream>,
     ) -> Self {
         Self {
             address,
             story,
             output,
             operator: Mutex::new(operator),
-            first: Mutex::new(first),
+            first: Mutex::new(None),
             reservation: None,
             seen: Mutex::new(0),
         }
+    }
+
+    /// The connection that found out that the server listens goes to the first client.
+    pub(super) fn keep_for_the_first_client(&mut self, first: TcpStream, reservation: UdpSocket) {
+        self.first = Mutex::new(Some(first));
+        self.reservation = Some(reservation);
     }
 
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Tells the learner where to look, should the test fail from here on.
+    /// Tells the learner where to look if the test fails from here on.
     pub fn likely_cause(&self, cause: &str) {
         self.story.likely_cause(cause);
     }
 
-    /// Tells the learner what an exercise still lacks, should its check fail from here on.
+    /// Tells the learner what an exercise still lacks if its check fails from here on.
     pub fn still_missing(&self, what: &str) {
         self.story.still_missing(what);
     }
 
-    /// A new client. It is connected; that the server has accepted it shows only
-    /// when it hears or is heard.
+    /// A new client. It is connected. Only when it hears or is heard is it certain that the
+    /// server has accepted it.
     #[track_caller]
     pub fn client(&self, name: &str) -> Client {
         let first = self.first.lock().unwrap().take();
@@ -274,8 +83,8 @@ impl Server {
         }
     }
 
-    /// A new client whose system takes no more than so many bytes (or a few more) that
-    /// it has not read: the fewer, the sooner the server has to wait for it.
+    /// A new client whose system holds only about so many bytes that it has not read. The
+    /// fewer they are, the sooner the server has to wait for it.
     #[track_caller]
     pub fn client_with_buffer(&self, name: &str, bytes: usize) -> Client {
         let socket = Socket::new(Domain::for_address(self.address), Type::STREAM, None).unwrap();
@@ -289,8 +98,8 @@ impl Server {
 
     /// Clients that hear each other: all have been accepted and are on the list.
     ///
-    /// The first one says "roll call 1" and so on until everybody hears it. So her
-    /// own first line may get lost unseen; that of any other may not.
+    /// The first client says "roll call 1" and so on until all the others hear it. So its
+    /// first line may get lost and no test notices. A line of another client may not.
     #[track_caller]
     pub fn room<const N: usize>(&self, names: [&str; N]) -> [Client; N] {
         let mut clients = names.map(|name| self.client(name));
@@ -298,7 +107,7 @@ impl Server {
         clients
     }
 
-    /// Clients of a chat, each in the room under its name, who hear each other.
+    /// Clients of a chat that hear each other, each in the room under its name.
     #[track_caller]
     pub fn chat<const N: usize>(&self, names: [&str; N]) -> [Client; N] {
         let mut clients = names.map(|name| {
@@ -310,7 +119,7 @@ impl Server {
         // for all the others, this keeps the name in a packet of its own.
         thread::park_timeout(Duration::from_millis(10));
         self.roll_call(&mut clients);
-        // The last one answers, so that everybody is past the welcomes and the joinings.
+        // The last one answers, so that all are past the welcomes and the announcements.
         let (last, others) = clients.split_last_mut().expect("two at least");
         last.says("all are here");
         for other in others {
@@ -324,13 +133,15 @@ impl Server {
     /// As in [`room`](Server::room), for clients already connected.
     #[track_caller]
     pub fn roll_call(&self, clients: &mut [Client]) {
-        let (caller, others) = clients.split_first_mut().expect("somebody calls the roll");
+        let (caller, others) = clients
+            .split_first_mut()
+            .expect("one client calls the roll");
         let deadline = Instant::now() + patience();
         for attempt in 1.. {
             let call = format!("roll call {attempt}");
             caller.says(&call);
-            // Whoever is on the list hears it soon. Whoever is not yet, never does,
-            // but will hear the next one.
+            // A client that is on the list hears it soon. A client that is not yet on the
+            // list hears the next one.
             let soon = Duration::from_millis(20 * attempt);
             let deaf = others
                 .iter_mut()
@@ -338,7 +149,7 @@ impl Server {
             match deaf {
                 None => return,
                 Some(deaf) if Instant::now() > deadline => deaf.fail(format!(
-                    "does not hear {}, who has called {attempt} times.",
+                    "does not hear {}, which has called {attempt} times.",
                     caller.name()
                 )),
                 Some(_) => {}
@@ -465,6 +276,17 @@ impl Server {
         self.process(sysinfo::Process::memory)
     }
 
+    /// The most memory that the process has ever had in use, in bytes. Only Linux tells it.
+    pub fn peak_memory(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process_id()));
+        let status = status.ok()?;
+        let peak = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))?;
+        let kibibytes: u64 = peak.trim().strip_suffix(" kB")?.parse().ok()?;
+        Some(kibibytes * 1024)
+    }
+
     /// The time that the process has spent on a processor.
     pub fn cpu_time(&self) -> Duration {
         Duration::from_millis(self.process(sysinfo::Process::accumulated_cpu_time))
@@ -510,67 +332,10 @@ impl Server {
     }
 }
 
-const LOCALHOST_V6: [u16; 8] = [0, 0, 0, 0, 0, 0, 0, 1];
-
-/// Whether our own example is under test. If not, says that this test does not apply,
-/// past the capture of `cargo test`, so that it is seen.
-pub fn applies_to_ours_only() -> bool {
-    let ours = env::var_os("STAGE_CMD").is_none();
-    if !ours {
-        let test = thread::current();
-        let test = test.name().unwrap_or("this test");
-        let _ = writeln!(
-            std::io::stderr(),
-            "{test}: does not apply to STAGE_CMD (it looks at our own program)"
-        );
-    }
-    ours
-}
-
-/// The command that `STAGE_CMD` stands for: split into words as a shell would, with
-/// the port in place of `{port}`.
-///
-/// # Errors
-///
-/// A sentence that says what is wrong with it.
-pub fn start_command(template: &str, port: u16) -> Result<Command, String> {
-    const EXAMPLE: &str = "for example: STAGE_CMD='python3 -u my_server.py {port}'";
-    let words = shell_words::split(template)
-        .map_err(|_| format!("It has a quotation mark without its partner; {EXAMPLE}"))?;
-    if !template.contains("{port}") {
-        return Err(format!(
-            "It has no {{port}} in it, the place where each test puts a free port; {EXAMPLE}"
-        ));
-    }
-    let mut words = words
-        .iter()
-        .map(|word| word.replace("{port}", &port.to_string()));
-    let mut program = PathBuf::from(words.next().unwrap_or_default());
-    // Paths start where `cargo` is called, and not in the folder of the tests. (Which of
-    // them `current_dir` means for the program itself, differs from system to system.)
-    if program.components().count() > 1 {
-        program = root().join(program);
-    }
-    let mut command = Command::new(program);
-    command.args(words).current_dir(root());
-    Ok(command)
-}
-
-/// A port that is free now, and a reservation: portpicker takes only ports that are free
-/// for TCP and for UDP, so a UDP socket on it keeps it from being picked again.
-pub fn free_port() -> (u16, UdpSocket) {
-    loop {
-        let port = portpicker::pick_unused_port().expect("some port is free");
-        if let Ok(reservation) = UdpSocket::bind(("0.0.0.0", port)) {
-            return (port, reservation);
-        }
-    }
-}
-
-/// Everybody says so many lines at the same time, and everybody else hears each of them
-/// once, those of one speaker in their order.
+/// All clients say so many lines at the same time. Each hears every line of the others once,
+/// and those of one speaker in their order.
 #[track_caller]
-pub fn everybody_speaks_at_once(server: &Server, clients: &mut [Client], lines: usize) {
+pub fn all_speak_at_once(server: &Server, clients: &mut [Client], lines: usize) {
     let count = clients.len();
     thread::scope(|scope| {
         for (speaker, client) in clients.iter_mut().enumerate() {

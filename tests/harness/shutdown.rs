@@ -1,6 +1,6 @@
-//! An orderly end, which every server from stage 06 on must have: each stage runs these by
-//! one line, `harness::shutdown!();`. Not on Windows, which has no SIGINT that one
-//! program could send to another.
+//! An orderly end, which every server from stage 06 on must have. A stage makes tests of these
+//! promises by `harness::shutdown!();`. Not on Windows, where one program cannot send SIGINT
+//! to another.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
@@ -9,30 +9,26 @@ use std::time::{Duration, Instant};
 use super::lazy::joins_and_reads_little;
 use super::{Server, has_words, patience};
 
-/// Makes a test of each promise, for the stage in `STAGE`.
-#[macro_export]
-macro_rules! shutdown {
-    () => {
-        $crate::promises! { shutdown:
-            everybody_is_told
-            nothing_that_the_room_accepted_is_lost
-            nobody_can_hold_the_server_up
-            the_grace_is_as_long_as_one_says
-            a_second_ctrl_c_ends_it_at_once
-            who_comes_after_ctrl_c_is_not_let_in
-            whoever_comes_too_late_is_refused
-            a_log_that_nobody_reads_stops_nobody
-        }
-    };
+promises! { shutdown:
+    every_client_is_told_that_the_server_closes
+    nothing_that_the_room_accepted_is_lost
+    no_client_can_hold_the_server_up
+    the_grace_is_as_long_as_the_option_says
+    a_second_ctrl_c_ends_it_at_once
+    a_client_that_comes_after_ctrl_c_is_not_let_in
+    after_ctrl_c_no_client_can_connect
+    a_log_without_a_reader_stops_no_client
 }
 
-pub fn everybody_is_told(stage: &str) {
+pub fn every_client_is_told_that_the_server_closes(stage: &str) {
     let server = Server::start(stage);
     let [mut ana, mut beto] = server.chat(["ana", "beto"]);
     let mut nameless = server.client("nameless");
     nameless.says("ANA");
     nameless.is_refused();
-    server.likely_cause("nobody is told that the server is closing, or not all are");
+    server.likely_cause(
+        "the server does not tell its clients that it is closing, or not all of them",
+    );
     server.is_interrupted();
     for client in [&mut ana, &mut beto, &mut nameless] {
         client.hears("closing");
@@ -43,7 +39,11 @@ pub fn everybody_is_told(stage: &str) {
 }
 
 pub fn nothing_that_the_room_accepted_is_lost(stage: &str) {
-    let Some(server) = Server::unhurried_with(stage, &["--grace", "60"]) else {
+    let Some(server) = Server::of(stage)
+        .with(["--grace", "60"])
+        .with_high_limits()
+        .start()
+    else {
         return;
     };
     let [mut ana, mut beto] = server.chat(["ana", "beto"]);
@@ -67,16 +67,20 @@ pub fn nothing_that_the_room_accepted_is_lost(stage: &str) {
     carla.hears_the_end();
 }
 
-pub fn nobody_can_hold_the_server_up(stage: &str) {
-    let Some(server) = Server::unhurried_with(stage, &["--grace", "0.5"]) else {
+pub fn no_client_can_hold_the_server_up(stage: &str) {
+    let Some(server) = Server::of(stage)
+        .with(["--grace", "0.5"])
+        .with_high_limits()
+        .start()
+    else {
         return;
     };
     server.likely_cause("the server joins the threads of clients that never read, or never close");
-    // Some never read, some never say a name, some read and do not close.
+    // One never reads, one never says a name, and the others read and do not close.
     let _nameless = server.client("nameless");
     let [mut ana, mut beto] = server.chat(["ana", "beto"]);
     let _sleeper = joins_and_reads_little(&server, "sleeper", &mut [&mut ana, &mut beto]);
-    // So many that there is no time to wait for one after the other.
+    // They are so many that there is no time to wait for each in turn.
     let _others: Vec<_> = (10..20)
         .map(|n| {
             let mut client = server.client(&format!("other{n}"));
@@ -96,8 +100,12 @@ pub fn nobody_can_hold_the_server_up(stage: &str) {
     server.ends_within(patience().min(Duration::from_secs(4)));
 }
 
-pub fn the_grace_is_as_long_as_one_says(stage: &str) {
-    let Some(server) = Server::ours_with(stage, &["--grace", "0.5"]) else {
+pub fn the_grace_is_as_long_as_the_option_says(stage: &str) {
+    let Some(server) = Server::of(stage)
+        .with(["--grace", "0.5"])
+        .ours_only()
+        .start()
+    else {
         return;
     };
     let mut ana = server.client("ana");
@@ -116,7 +124,11 @@ pub fn the_grace_is_as_long_as_one_says(stage: &str) {
 }
 
 pub fn a_second_ctrl_c_ends_it_at_once(stage: &str) {
-    let Some(server) = Server::ours_with(stage, &["--grace", "3600"]) else {
+    let Some(server) = Server::of(stage)
+        .with(["--grace", "3600"])
+        .ours_only()
+        .start()
+    else {
         return;
     };
     let mut ana = server.client("ana");
@@ -130,13 +142,13 @@ pub fn a_second_ctrl_c_ends_it_at_once(stage: &str) {
     server.ended_with(130);
 }
 
-pub fn who_comes_after_ctrl_c_is_not_let_in(stage: &str) {
+pub fn a_client_that_comes_after_ctrl_c_is_not_let_in(stage: &str) {
     let server = Server::start(stage);
     let [mut ana, _beto] = server.chat(["ana", "beto"]);
     server.likely_cause("the server goes on accepting after Ctrl-C");
     server.is_interrupted();
     ana.hears("closing");
-    // Neither she nor beto closes, so there is time for somebody to come.
+    // Ana and beto do not close, so the server still waits for them.
     let Ok(mut late) = TcpStream::connect(server.address()) else {
         return; // refused
     };
@@ -146,14 +158,18 @@ pub fn who_comes_after_ctrl_c_is_not_let_in(stage: &str) {
     for line in BufReader::new(late).lines().map_while(Result::ok) {
         if !line.starts_with("! ") && !has_words(&line, "closing") {
             server.fail(format!(
-                "Ctrl-C was pressed; then somebody came, and heard {line:?}."
+                "After Ctrl-C, a new client connected and heard {line:?}."
             ));
         }
     }
 }
 
-pub fn whoever_comes_too_late_is_refused(stage: &str) {
-    let Some(server) = Server::ours_with(stage, &["--grace", "3600"]) else {
+pub fn after_ctrl_c_no_client_can_connect(stage: &str) {
+    let Some(server) = Server::of(stage)
+        .with(["--grace", "3600"])
+        .ours_only()
+        .start()
+    else {
         return;
     };
     let [mut ana, _beto] = server.chat(["ana", "beto"]);
@@ -167,23 +183,17 @@ pub fn whoever_comes_too_late_is_refused(stage: &str) {
 }
 
 /// The operator has stopped the terminal (Ctrl-S), or looks at something else.
-pub fn a_log_that_nobody_reads_stops_nobody(stage: &str) {
-    if !super::applies_to_ours_only() {
+pub fn a_log_without_a_reader_stops_no_client(stage: &str) {
+    // What the server prints goes into a pipe. After the line about listening has been read,
+    // the pipe is always full.
+    let script = "{ yes '' & exec \"$0\" \"$@\"; } | { grep -m 1 listening; exec sleep 3600; }";
+    let Some(server) = Server::of(stage).in_shell(script).ours_only().start() else {
         return;
-    }
-    // What the server prints goes into a pipe that is always full, once somebody has
-    // read where it listens.
-    let mut shell = std::process::Command::new("sh");
-    shell.args([
-        "-c",
-        "{ yes '' & exec \"$0\" \"$@\"; } | { grep -m 1 listening; exec sleep 3600; }",
-    ]);
-    shell.arg(super::example(&format!("{stage}_server")).get_program());
-    let server = Server::example(stage, shell);
+    };
     server.likely_cause("the server waits until what it logs is written");
     let [mut ana, mut beto] = server.chat(["ana", "beto"]);
     for _ in 0..100 {
-        server.client("somebody").leaves();
+        server.client("carla").leaves();
     }
     ana.says("who reads the log?");
     beto.hears_from("ana", "who reads the log?");

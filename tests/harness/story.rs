@@ -1,5 +1,5 @@
-//! What a failing test tells: what was done, what was expected, what came instead,
-//! and where to read on.
+//! What a failing test tells: what was done, what was expected, what came instead, and which
+//! lesson to read.
 
 use std::fmt::Display;
 use std::sync::{Arc, Mutex};
@@ -36,17 +36,17 @@ impl Story {
         self.0.steps.lock().unwrap().push(step.into());
     }
 
-    /// What is told, should the test fail from here on.
+    /// Tells a likely cause if the test fails from here on.
     pub fn likely_cause(&self, cause: &str) {
         *self.0.likely_cause.lock().unwrap() = Some(cause.into());
     }
 
-    /// What an exercise still lacks, should its check fail from here on.
+    /// Tells what an exercise still lacks if its check fails from here on.
     pub fn still_missing(&self, what: &str) {
         *self.0.still_missing.lock().unwrap() = Some(what.into());
     }
 
-    /// Should the server have ended, its last words may still be on their way.
+    /// If the server has ended, its last words may still be on their way.
     pub fn waits_for_last_words(&self) {
         self.0.output.wait_for_end(Duration::from_millis(300));
     }
@@ -90,7 +90,7 @@ fn last_of(lines: &[String], show: impl Fn(&str) -> String) -> String {
 /// A text with its middle left out when it is long.
 pub fn shortened(text: &str) -> String {
     const MOST: usize = 160;
-    // Not the characters are counted: there may be millions of them.
+    // Bytes are counted, not characters: there may be millions of them.
     let length = text.len();
     if length <= MOST {
         return text.into();

@@ -1,26 +1,17 @@
-//! What any server survives, whatever it does for its clients; one line per stage
-//! runs each of these.
+//! What any server survives, whatever it does for its clients. From stage 05 on, a stage makes
+//! tests of the first promises by `harness::survival!();`.
 
-use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Server, applies_to_ours_only, example};
+use super::Server;
 
-/// Makes a test, for the stage in `STAGE`, of what every server from stage 05 on survives,
-/// and of more that this one does.
-#[macro_export]
-macro_rules! survival {
-    ($($more:ident)*) => {
-        $crate::promises! { survival:
-            a_panic_lets_its_client_go_and_nobody_else
-            without_file_descriptors_it_neither_ends_nor_spins
-            $($more)*
-        }
-    };
+promises! { survival:
+    a_panic_disconnects_its_own_client_only
+    without_file_descriptors_it_neither_ends_nor_spins
 }
 
-/// How to see that a client is served: it says the text, and then?
+/// Says the text as this client, and sees that the server has dealt with it.
 pub type IsServed = fn(&Server, &mut super::Client, &str);
 
 /// Whether a shell can limit what a program gets: not on Windows.
@@ -33,25 +24,24 @@ fn has_limits() -> bool {
 
 /// Our example, started by a shell that first runs `limit`, without the descriptors that
 /// the tests may have inherited.
-pub fn limited(stage: &str, limit: &str) -> Server {
-    let program = example(&format!("{stage}_server"));
-    let mut shell = Command::new("sh");
+pub fn limited(stage: &str, limit: &str) -> Option<Server> {
+    if !has_limits() {
+        return None;
+    }
     let inherited: String = (3..10).map(|n| format!("exec {n}<&-; ")).collect();
-    shell.args(["-c", &format!("{inherited}{limit}; exec \"$0\" \"$@\"")]);
-    shell.arg(program.get_program());
-    Server::example(stage, shell)
+    let script = format!("{inherited}{limit}; exec \"$0\" \"$@\"");
+    Server::of(stage).in_shell(&script).ours_only().start()
 }
 
 /// With not even one file descriptor for a client, the server neither ends nor spins:
 /// the system refuses again and again, and a server that tries again at once complains
 /// four times in no time; one that pauses for 100 ms takes at least 300.
 pub fn no_file_descriptor_at_all(stage: &str, of_its_own: usize) {
-    if !(has_limits() && applies_to_ours_only()) {
-        return;
-    }
     // Taken by the server itself: input, output, errors, the listener, …
     let start = Instant::now();
-    let server = limited(stage, &format!("ulimit -n {of_its_own}"));
+    let Some(server) = limited(stage, &format!("ulimit -n {of_its_own}")) else {
+        return;
+    };
     let _waiting = server.client("ana");
     for _ in 0..4 {
         server.shows("cannot accept a client");
@@ -76,14 +66,14 @@ pub fn without_file_descriptors_it_neither_ends_nor_spins(stage: &str) {
     no_file_descriptor_at_all(stage, of_its_own);
 }
 
-/// Out of file descriptors, the server serves those who are in, and new ones when some
-/// have left.
+/// Out of file descriptors, the server serves the clients that are connected, and new ones
+/// when some have left.
 pub fn out_of_file_descriptors(stage: &str, is_served: IsServed) {
     out_of_something(stage, "ulimit -n 12", "Too many open files", is_served);
 }
 
 /// When no thread can be started, the client is turned away, and the server serves
-/// those who are in, and new ones when some have left.
+/// the clients that are connected, and new ones when some have left.
 pub fn out_of_threads(stage: &str, is_served: IsServed) {
     if !cfg!(target_os = "linux") {
         return eprintln!("does not run: this system does not limit the address space");
@@ -95,20 +85,19 @@ pub fn out_of_threads(stage: &str, is_served: IsServed) {
 }
 
 fn out_of_something(stage: &str, limit: &str, refusal: &str, is_served: IsServed) {
-    if !(has_limits() && applies_to_ours_only()) {
+    let Some(server) = limited(stage, limit) else {
         return;
-    }
-    let server = limited(stage, limit);
+    };
     let mut ana = server.client("ana");
     is_served(&server, &mut ana, "before the crowd");
     let crowd: Vec<_> = (0..24).map(|_| server.client("one of many")).collect();
     server.shows(refusal);
     is_served(&server, &mut ana, "among the crowd");
 
-    // In stage 02 the threads of those who have left may wait for the keyboard.
+    // In stage 02 the threads of clients that have left may wait for the keyboard.
     server.keyboard_ends();
     drop(crowd);
-    // How soon all is free is the system's affair: a few may still be turned away.
+    // The system frees everything in its own time: a few may still be turned away.
     let deadline = Instant::now() + super::patience();
     loop {
         let mut beto = server.client("beto");
@@ -121,23 +110,18 @@ fn out_of_something(stage: &str, limit: &str, refusal: &str, is_served: IsServed
             return is_served(&server, &mut ana, "after the crowd");
         }
         if Instant::now() > deadline {
-            server.fail("Nobody is served any more, although everybody else has left.");
+            server.fail("No new client is served, although the crowd has left.");
         }
     }
 }
 
-pub fn a_panic_lets_its_client_go_and_nobody_else(stage: &str) {
-    if applies_to_ours_only() {
-        a_panic(stage);
-    }
-}
-
-/// A panic while one client is served, with the room locked if there is a lock (from stage
-/// 04 on): she is let go, the others hear of it once, and the room goes on.
-pub fn a_panic(stage: &str) {
-    let mut command = example(&format!("{stage}_server"));
-    command.env("STAGE_PANIC_ON", "boom");
-    let server = Server::example(stage, command);
+/// A panic while the server serves one client, with the room locked if there is a lock. That
+/// client is disconnected, the others hear of it once, and the room goes on.
+pub fn a_panic_disconnects_its_own_client_only(stage: &str) {
+    let told_to_panic = Server::of(stage).env("STAGE_PANIC_ON", "boom");
+    let Some(server) = told_to_panic.ours_only().start() else {
+        return;
+    };
     let [mut ana, mut beto, mut carla] = server.chat(["ana", "beto", "carla"]);
     // A lock that was held is poisoned as well.
     carla.says("boom");
@@ -154,9 +138,9 @@ pub fn a_panic(stage: &str) {
     beto.hears("carla");
 }
 
-/// What the event loop and the tasks are for (from stage 08 on).
+/// The promise of the event loop and of the tasks, from stage 08 on.
 pub fn clients_that_say_nothing_cost_no_thread_and_no_time(stage: &str) {
-    let Some(server) = Server::ours(stage) else {
+    let Some(server) = Server::of(stage).ours_only().start() else {
         return;
     };
     let mut clients: Vec<_> = (0..50).map(|_| server.client("one of fifty")).collect();

@@ -1,5 +1,5 @@
-//! Servers that are wrong, as a learner's may be. A test that accepts one of them is
-//! itself wrong.
+//! Servers with a fault, as a learner's may have it. A test that accepts one of them is wrong
+//! itself.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -93,7 +93,7 @@ pub fn all_are_refused(refusals: &[Refusal]) {
     }
 }
 
-/// Long for a server inside this process, and short for the person who waits.
+/// Long for a server inside this process, and short for a person.
 const SHORT_PATIENCE: Duration = Duration::from_millis(400);
 
 /// Why the test refuses the wrong server.

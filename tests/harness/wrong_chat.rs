@@ -1,5 +1,5 @@
-//! Wrong chat servers, for the contract of stage 04 and on: one that is right but for
-//! the fault it is given.
+//! Wrong chat servers, for the contract of stage 04 and later: one server, right except for
+//! the one fault that it is given.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
