@@ -46,7 +46,7 @@ fn take(texture: &mut ColorImage, delta: ImageDelta) {
     }
 }
 
-/// What somebody in front of the window would see.
+/// What a person in front of the window would see.
 pub struct Picture {
     width: usize,
     height: usize,

@@ -1,4 +1,4 @@
-//! Somebody in front of a window: types, clicks, and reads what it shows. The window is the
+//! A person in front of a window: types, clicks, and reads what it shows. The window is the
 //! real one, with its real threads; only that nothing is put on a display.
 
 use std::io::{self, Write};
@@ -23,7 +23,7 @@ pub struct Screen<A: eframe::App + 'static> {
     name: String,
     harness: Harness<'static, A>,
     textures: Textures,
-    /// When the next frame is due, whenever somebody wakes the window. Without that, none is
+    /// When the next frame is due, whenever the window is woken. Without that, none is
     /// drawn.
     wakes: Receiver<Instant>,
     frames: usize,
@@ -131,7 +131,7 @@ impl<A: eframe::App + 'static> Screen<A> {
     }
 
     /// Draws frames until something is as it should be. As on a display, there is none but
-    /// when the window asks for it, or somebody wakes it.
+    /// when the window asks for it, or a thread wakes it.
     #[track_caller]
     pub fn until(&mut self, what: &str, done: impl Fn(&Self) -> bool) {
         let deadline = Instant::now() + patience();
@@ -150,7 +150,7 @@ impl<A: eframe::App + 'static> Screen<A> {
     }
 
     /// Waits until another frame is due, as a display does: because the window has asked for
-    /// it when it was drawn last, or because somebody has woken it. False if none is before
+    /// it when it was drawn last, or because a thread has woken it. False if none is before
     /// the deadline.
     fn is_due_before(&self, deadline: Instant) -> bool {
         let by_itself = Instant::now().checked_add(self.delay());
@@ -166,7 +166,7 @@ impl<A: eframe::App + 'static> Screen<A> {
         }
     }
 
-    /// Somebody turns to another window: no cursor blinks here any more, so no frame is drawn
+    /// The person turns to another window: no cursor blinks here any more, so no frame is drawn
     /// for its sake.
     pub fn loses_focus(&mut self) {
         self.harness.input_mut().focused = false;
@@ -368,7 +368,7 @@ impl<A: eframe::App + 'static> Screen<A> {
         }
     }
 
-    /// What somebody in front of it would see.
+    /// What a person in front of it would see.
     pub fn picture(&mut self) -> Picture {
         self.settle();
         let harness = &self.harness;
@@ -390,15 +390,15 @@ impl<A: eframe::App + 'static> Screen<A> {
     }
 }
 
-/// A frame that waits for somebody may never end, and the test with it: then all tests end
-/// here, for no thread can be ended. It watches for as long as its result is kept.
+/// A frame that waits may never end, nor does its test. A thread cannot be ended, so then all
+/// tests end here. It watches for as long as its result is kept.
 fn watch(name: &str) -> Sender<()> {
     let (drawing, drawn) = mpsc::channel();
     let name = name.to_owned();
     thread::spawn(move || {
         let most = 4 * patience();
         if drawn.recv_timeout(most) == Err(RecvTimeoutError::Timeout) {
-            let what = "does it wait for somebody? To learn more: lessons/10_window.md";
+            let what = "does the window wait? To learn more: lessons/10_window.md";
             // Around the harness, which keeps what a test prints until the test is over.
             let _ = writeln!(io::stderr(), "\na frame of {name} took {most:?}: {what}\n");
             process::exit(1);
