@@ -315,8 +315,8 @@ fn the_readers_own_programs_stay_out_of_the_way() {
     }
 }
 
-/// The question of *Predict* has one right answer, which the lesson tells later, and each
-/// of the others is somebody's misconception, which the teacher's notes name.
+/// The question of *Predict* has one right answer, which the lesson tells later, and each of
+/// the others is a misconception, which the teacher's notes name.
 #[test]
 fn the_teachers_notes_name_what_is_behind_each_wrong_answer() {
     for stage in STAGES.iter() {
@@ -381,8 +381,8 @@ fn git(folder: impl AsRef<Path>) -> Command {
     let folder = folder.as_ref();
     let mut git = Command::new("git");
     git.current_dir(folder);
-    // Should the folder lie inside of somebody's repository, that one is not meant: git
-    // would apply nothing, and say nothing.
+    // The folder may lie inside another repository. Without this, git would look at that one,
+    // apply nothing, and say nothing.
     git.env("GIT_CEILING_DIRECTORIES", folder.parent().unwrap());
     git
 }

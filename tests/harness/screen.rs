@@ -1,5 +1,5 @@
-//! Somebody in front of a window: types, clicks, and reads what it shows. The window is the
-//! real one, with its real threads; only that nothing is put on a display.
+//! A person in front of a window, as the tests play it: types, clicks, and reads what the
+//! window shows. The window and its threads are the real ones. Only the display is missing.
 
 use std::io::{self, Write};
 use std::process;
@@ -23,14 +23,14 @@ pub struct Screen<A: eframe::App + 'static> {
     name: String,
     harness: Harness<'static, A>,
     textures: Textures,
-    /// When the next frame is due, whenever somebody wakes the window. Without that, none is
-    /// drawn.
+    /// When the next frame is due, sent each time a thread wakes the window. Without a wake, no
+    /// frame is drawn.
     wakes: Receiver<Instant>,
     frames: usize,
     longest: Duration,
 }
 
-/// How large, and in what colours.
+/// The size and the colours of a window.
 #[derive(Clone, Copy)]
 pub struct Look {
     pub size: [f32; 2],
@@ -61,13 +61,13 @@ impl<A: eframe::App + 'static> Screen<A> {
             .with_theme(look.theme)
             .with_pixels_per_point(look.scale)
             .renderer(textures.clone())
-            // Which letters a machine has is not what is tested here.
+            // These tests do not depend on the fonts of a machine.
             .allow_missing_glyphs()
             .build_eframe(|created| {
                 created
                     .egui_ctx
                     .set_request_repaint_callback(move |request| {
-                        // An error: the test is over.
+                        // An error means that the test is over.
                         let _ = wake.send(Instant::now() + request.delay);
                     });
                 window::dress(&created.egui_ctx);
@@ -105,8 +105,9 @@ impl<A: eframe::App + 'static> Screen<A> {
         self.longest = self.longest.max(start.elapsed());
     }
 
-    /// Hangs for so long, with the window's own lock held, while something happens. That is
-    /// the fault itself, and not a wait for anything: what comes of it is seen afterwards.
+    /// Hangs for this time with the window's own lock held, and calls `meanwhile`. This sleep
+    /// is the fault itself, and not a wait for anything. The test looks at the result
+    /// afterwards.
     pub fn hangs(&self, time: Duration, meanwhile: impl FnOnce()) {
         self.harness.ctx.input_mut(|_| {
             meanwhile();
@@ -130,8 +131,8 @@ impl<A: eframe::App + 'static> Screen<A> {
         self.harness.output().viewport_output[&ViewportId::ROOT].repaint_delay
     }
 
-    /// Draws frames until something is as it should be. As on a display, there is none but
-    /// when the window asks for it, or somebody wakes it.
+    /// Draws frames until `done` is true. As on a display, a frame is drawn only when the
+    /// window asks for it or a thread wakes the window.
     #[track_caller]
     pub fn until(&mut self, what: &str, done: impl Fn(&Self) -> bool) {
         let deadline = Instant::now() + patience();
@@ -149,9 +150,9 @@ impl<A: eframe::App + 'static> Screen<A> {
         }
     }
 
-    /// Waits until another frame is due, as a display does: because the window has asked for
-    /// it when it was drawn last, or because somebody has woken it. False if none is before
-    /// the deadline.
+    /// Waits until another frame is due, as a display does: because the window has asked for it
+    /// in the last frame, or because a thread has woken the window. False if no frame is due
+    /// before the deadline.
     fn is_due_before(&self, deadline: Instant) -> bool {
         let by_itself = Instant::now().checked_add(self.delay());
         let mut due = by_itself.filter(|due| *due < deadline);
@@ -166,8 +167,8 @@ impl<A: eframe::App + 'static> Screen<A> {
         }
     }
 
-    /// Somebody turns to another window: no cursor blinks here any more, so no frame is drawn
-    /// for its sake.
+    /// The person turns to another window. No cursor blinks here any more, so no frame is drawn
+    /// for a cursor.
     pub fn loses_focus(&mut self) {
         self.harness.input_mut().focused = false;
         self.harness.event(Event::WindowFocused(false));
@@ -272,7 +273,7 @@ impl<A: eframe::App + 'static> Screen<A> {
         field.value().unwrap_or_default()
     }
 
-    /// The name of whatever has the keyboard.
+    /// The name of the field or button that has the keyboard.
     pub fn focus(&self) -> Option<String> {
         let node = self.nodes().find(egui_kittest::Node::is_focused)?;
         node.accesskit_node().label()
@@ -329,7 +330,7 @@ impl<A: eframe::App + 'static> Screen<A> {
                 continue;
             }
             let place = node.rect();
-            // Rows that are scrolled half out of sight are cut off by their list.
+            // A list cuts off rows that are scrolled half out of sight.
             if !window.expand(0.5).contains_rect(place)
                 && is_used
                 && access.role() != Role::RadioButton
@@ -368,7 +369,7 @@ impl<A: eframe::App + 'static> Screen<A> {
         }
     }
 
-    /// What somebody in front of it would see.
+    /// What a person in front of the window would see.
     pub fn picture(&mut self) -> Picture {
         self.settle();
         let harness = &self.harness;
@@ -390,16 +391,17 @@ impl<A: eframe::App + 'static> Screen<A> {
     }
 }
 
-/// A frame that waits for somebody may never end, and the test with it: then all tests end
-/// here, for no thread can be ended. It watches for as long as its result is kept.
+/// A frame that waits for another thread may never end, and then its test never ends. No thread
+/// can be ended from outside, so this ends all tests. It watches until its result is dropped.
 fn watch(name: &str) -> Sender<()> {
     let (drawing, drawn) = mpsc::channel();
     let name = name.to_owned();
     thread::spawn(move || {
         let most = 4 * patience();
         if drawn.recv_timeout(most) == Err(RecvTimeoutError::Timeout) {
-            let what = "does it wait for somebody? To learn more: lessons/10_window.md";
-            // Around the harness, which keeps what a test prints until the test is over.
+            let what = "does it wait for another thread? To learn more: lessons/10_window.md";
+            // Straight to the standard error: the test harness keeps what a test prints until
+            // the test is over.
             let _ = writeln!(io::stderr(), "\na frame of {name} took {most:?}: {what}\n");
             process::exit(1);
         }
