@@ -123,7 +123,7 @@ fn exercise_3() {
         server.still_missing(
             "the end of carla's connection. Carla leaves while ana's thread waits for a client \
              that does not read. No thread may hold the lock of the list while it writes, or keep \
-             the connection of a client open that has left",
+             open the connection of a client that has left",
         );
         carla.half_closes();
         carla.is_let_go();
