@@ -142,8 +142,7 @@ impl Window {
         &self.shown
     }
 
-    /// Take what the threads have handed over: no more than is there, and no more than a
-    /// frame has time for.
+    /// Take what the threads have handed over, as far as a frame has time for it. Never wait.
     fn take_events(&mut self) {
         let deadline = Instant::now() + INTAKE;
         while Instant::now() < deadline {
@@ -286,7 +285,7 @@ impl Window {
     fn keep_closing(&mut self, context: &egui::Context) {
         let asked = context.input(|input| input.viewport().close_requested());
         if asked && !self.closing {
-            self.closing = true; // asked a second time, it does not wait
+            self.closing = true; // the second time, the window does not wait
             self.leave();
             if self.connection.is_some() {
                 context.send_viewport_cmd(ViewportCommand::CancelClose);

@@ -143,7 +143,7 @@ impl Room {
         outcome
     }
 
-    /// Who is to be sent which line.
+    /// Which client gets which line.
     pub fn deliveries<'a>(&'a self, outcome: &'a Outcome) -> impl Iterator<Item = (Id, &'a Line)> {
         let author = outcome.author;
         let to_self = outcome.to_self.iter().map(move |line| (author, line));

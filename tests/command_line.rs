@@ -8,8 +8,8 @@ use assert_cmd::Command;
 use harness::{Program, build_ahead, example, free_port, patience, root};
 use predicates::prelude::*;
 
-/// The names of all programs that end like this, by their files; but for those of stage 10,
-/// which need a feature, and show their errors in windows.
+/// The names of all programs that end like this, by their files. Not those of stage 10: they
+/// need a feature, and show their errors in windows.
 fn programs(ending: &str) -> Vec<String> {
     let files = fs::read_dir(root().join("examples")).unwrap();
     let mut names: Vec<_> = files

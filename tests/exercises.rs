@@ -1,6 +1,6 @@
-//! The exercises of the lessons, *Change it*: lesson, check, hints and solution belong
-//! together by name; every check fails before and passes after its solution; and the loop
-//! that grades a folder of submissions does so.
+//! The exercises of the lessons, *Change it*. Lesson, check, hints and solution belong together
+//! by name. Every check fails before its solution and passes after it. The loop in the
+//! teachers' notes grades a folder of submissions.
 //!
 //! The quick half runs with all the other tests. The slow one builds every solution:
 //! `cargo test --test exercises -- --ignored --nocapture`
@@ -58,7 +58,7 @@ fn exercises() -> Vec<Exercise> {
                     text: format!("{text}\n"),
                 }),
                 _ => {
-                    // What stands before the first one is about all of them.
+                    // Text before the first exercise is about all of them.
                     if let Some(exercise) = all.last_mut().filter(|last| last.stage == stage) {
                         exercise.text += line;
                         exercise.text += "\n";
@@ -315,8 +315,8 @@ fn the_readers_own_programs_stay_out_of_the_way() {
     }
 }
 
-/// The question of *Predict* has one right answer, which the lesson tells later, and each
-/// of the others is somebody's misconception, which the teacher's notes name.
+/// The question of *Predict* has one right answer, which the lesson tells later, and each of
+/// the others is a misconception, which the teacher's notes name.
 #[test]
 fn the_teachers_notes_name_what_is_behind_each_wrong_answer() {
     for stage in STAGES.iter() {
@@ -348,7 +348,7 @@ fn the_teachers_notes_name_what_is_behind_each_wrong_answer() {
     }
 }
 
-/// What the table for graders quotes is what the tests say.
+/// The table for graders quotes messages. The tests must print them.
 #[test]
 fn the_tests_say_what_graders_are_told_that_they_say() {
     let table = read("lessons/TEACHING.md");
@@ -381,8 +381,8 @@ fn git(folder: impl AsRef<Path>) -> Command {
     let folder = folder.as_ref();
     let mut git = Command::new("git");
     git.current_dir(folder);
-    // Should the folder lie inside of somebody's repository, that one is not meant: git
-    // would apply nothing, and say nothing.
+    // The folder may lie inside another repository. Without this, git would look at that one,
+    // apply nothing, and say nothing.
     git.env("GIT_CEILING_DIRECTORIES", folder.parent().unwrap());
     git
 }
@@ -404,7 +404,7 @@ static TURN: Mutex<()> = Mutex::new(());
 
 /// A copy of the sources, in which solutions are applied. It shares the build directory:
 /// another version number keeps its own artefacts apart, and the crates that both need are
-/// there already. What does not change is not built again.
+/// there already. Cargo builds only what changes.
 struct Copy {
     folder: PathBuf,
 }
@@ -417,9 +417,9 @@ impl Copy {
         copy
     }
 
-    /// Makes it as shipped, and leaves alone what is so already.
+    /// Restores every file as shipped. A file that has not changed is not touched.
     fn restore(&self) {
-        // What stands before the version of all packages, and of each of them.
+        // The text before the version number: once for all packages, and once for each.
         const MANIFESTS: [(&str, &str); 2] = [
             ("Cargo.toml", "\n[workspace.package]"),
             ("Cargo.lock", "\nname = \"socket-stages"),
@@ -470,14 +470,14 @@ impl Copy {
         cargo
     }
 
-    /// What runs a stage's tests.
+    /// The command that runs a stage's tests.
     fn command(&self, stage: &str) -> Command {
         let mut cargo = self.cargo_test();
         cargo.args(["--test", stage, "--"]);
         cargo
     }
 
-    /// Runs some of them.
+    /// Runs some of a stage's tests.
     fn test(&self, stage: &str, arguments: &[String], patience: &str) -> Output {
         let mut command = self.command(stage);
         let command = command.env("STAGE_PATIENCE_SECS", patience);
@@ -486,17 +486,17 @@ impl Copy {
 }
 
 impl Drop for Copy {
-    /// Where cargo puts programs for people to find, there lie those of the copy now: let it
-    /// put back our own, which are built already.
+    /// The programs in `target/debug/examples` are now those of the copy. Cargo puts back our
+    /// own, which are built already.
     fn drop(&mut self) {
         let mut cargo = Command::new(env!("CARGO"));
         cargo.args(["build", "--quiet", "--examples"]);
-        // An error is one of the reader's own programs, or comes with the next build.
+        // An error comes from one of the reader's own programs, or the next build reports it.
         let _ = cargo.current_dir(root()).output();
     }
 }
 
-/// Copies a folder, but for some names; what is the same already is not touched.
+/// Copies a folder, except for some names. A file that is the same already is not touched.
 fn mirror(from: &Path, to: &Path, skips: &dyn Fn(&Path) -> bool) {
     fs::create_dir_all(to).unwrap();
     let names = |folder: &Path| -> BTreeSet<String> {
@@ -576,8 +576,7 @@ fn every_check_fails_before_and_passes_after_its_solution() {
         }
     });
 
-    // After: as many solutions at once as there are stages, and each with no other one in
-    // the same file.
+    // After: solutions of several stages at once, so no two change the same file.
     for round in rounds(&all) {
         for exercise in &round {
             copy.apply(exercise);
@@ -618,8 +617,8 @@ fn every_check_fails_before_and_passes_after_its_solution() {
     );
 }
 
-/// Which solutions are tried together: those of different stages that change different
-/// files, and what changes the library by itself.
+/// Which solutions are tried together: those with the same number, of different stages. A
+/// solution that changes the library is tried alone.
 fn rounds(all: &[Exercise]) -> Vec<Vec<&Exercise>> {
     let mut rounds = BTreeMap::<_, Vec<_>>::new();
     for exercise in all {

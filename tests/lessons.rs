@@ -1,5 +1,5 @@
-//! The lessons and the README are true: what they quote stands in the files that they name,
-//! what they show is run, and what they link to exists.
+//! The lessons and the README are true. The excerpts stand in the files that they name, the
+//! transcripts are run, and the links lead to files.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -79,7 +79,7 @@ fn place(page: &Page, block: &Block) -> String {
     format!("{}:{}", page.name(), block.line)
 }
 
-/// The windows are compiled only on request, so their transcripts are a test of its own.
+/// The windows are compiled only on request, so their transcripts have a test of their own.
 fn needs_windows(code: &str) -> bool {
     code.contains("--features window")
 }
@@ -109,7 +109,7 @@ fn transcripts_show_what_happens(is_meant: impl Fn(&str) -> bool) {
         commands.filter_map(|command| command.split_whitespace().next())
     });
     build_ahead(commands.collect::<BTreeSet<_>>());
-    // All at the same time: each has its own port and its own programs.
+    // All run at the same time: each has its own port and its own programs.
     let failures: Vec<_> = thread::scope(|scope| {
         let running: Vec<_> = blocks
             .iter()
@@ -257,8 +257,8 @@ fn indented<'a>(lines: &'a [&'a str]) -> impl Iterator<Item = &'a str> {
         .map(move |line| line.get(common..).unwrap_or(""))
 }
 
-/// Of the places in the file that begin as the excerpt does, the one that goes on
-/// longest shows where they part.
+/// Several places in the file may begin as the excerpt does. The one that agrees longest shows
+/// where excerpt and file differ.
 fn longest_start<'a>(part: &[&'a str], file: &[&str]) -> Option<&'a str> {
     let same = |start: usize| {
         let pairs = part.iter().zip(&file[start..]);

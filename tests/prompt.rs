@@ -31,7 +31,7 @@ fn a_line_arrives_above_what_is_being_typed() {
 }
 
 #[test]
-fn so_it_does_on_the_last_row() {
+fn a_line_arrives_above_what_is_being_typed_on_the_last_row() {
     let mut terminal = terminal("1\n2\n3\n4\n> ho");
     print(&mut terminal, "beto: buenas");
     print(&mut terminal, "carla: 漢字");

@@ -1,6 +1,6 @@
-//! The room against a simple model of it, whatever happens in whatever order: no client
-//! hears itself, every client in the room hears all the others, names stay unique, and a
-//! client that has left hears nothing.
+//! The room against a simple model of it, with random events in random order: no client hears
+//! itself, every client in the room hears all the others, names stay unique, and a client that
+//! has left hears nothing.
 
 use std::collections::BTreeMap;
 

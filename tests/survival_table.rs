@@ -1,6 +1,6 @@
-//! The survival table in `lessons/README.md`: what can happen to a server, and which
-//! stages survive it. Each of its cells is proven, in one way or the other, by a test; none
-//! is typed by hand. To write it anew: `cargo test --test survival_table -- --ignored`
+//! The survival table in `lessons/README.md`: what can happen to a server, and which stages
+//! survive it. A test proves each of its cells, the good and the bad ones. No cell is typed by
+//! hand. To write it anew: `cargo test --test survival_table -- --ignored`
 
 use std::collections::VecDeque;
 use std::fmt::Write;
@@ -13,7 +13,7 @@ use std::{fs, io};
 
 use harness::{Client, Server, applies_to_ours_only, contract, lazy, limits, patience, survival};
 
-/// Something that can happen to a server, and what proves, of a stage, that it survives or
+/// Something that can happen to a server, with two proofs for a stage: that it survives, or
 /// that it falls. A proof that does not hold panics.
 struct Row {
     what: &'static str,
@@ -33,7 +33,7 @@ const SURVIVES: &str = "✓";
 const FALLS: &str = "✗";
 const DOES_NOT_APPLY: &str = "–";
 
-/// At the end of the table, and above it.
+/// The lines above and below the table.
 const MARKS: [&str; 2] = [
     "<!-- begin of the survival table: cargo test --test survival_table -- --ignored -->\n",
     "<!-- end of the survival table -->\n",
@@ -109,7 +109,7 @@ const ROWS: &[Row] = &[
             ana.leaves();
             beto.says("what did she say?");
             server.shows("what did she say?");
-            // All that he ever hears is the end.
+            // Beto hears nothing but the end.
             beto.half_closes();
             beto.hears_the_end();
         },
@@ -275,7 +275,7 @@ const ROWS: &[Row] = &[
             assert!(stage.number >= 3, "nothing stops it");
             limits::a_flood_is_stopped(&stage.name);
         },
-        // All of it is passed on, for as long as it lasts.
+        // The server passes on all of it, for as long as the flood lasts.
         falls: |stage| {
             let server = stage.start();
             let mut served = stage.one_client(&server);
@@ -407,7 +407,7 @@ fn no_client_is_told_that_the_server_is_full(stage: &Stage) {
 /// The client is silent for longer than in the proof that a silent client is disconnected.
 fn a_silent_client_stays(stage: &Stage) {
     if stage.number < 2 {
-        // And not only that: the next one waits for it.
+        // And not only that: the next client waits for it.
         return the_second_client_waits(stage);
     }
     let server = stage.start();
@@ -420,7 +420,7 @@ fn a_silent_client_stays(stage: &Stage) {
         thread::park_timeout(Duration::from_millis(50));
         n += 1;
     }
-    // Nothing has been done about it: it may speak at last.
+    // The server has not disconnected it: it may still speak.
     match stage.number {
         2 | 3 => {
             silent.says("good morning");
@@ -467,8 +467,8 @@ impl Stage {
         Server::start(&self.name)
     }
 
-    /// Says a text, and sees that the server has dealt with it; only for stages where that
-    /// takes no other client.
+    /// Says a text, and sees that the server has dealt with it. Only for stages where this
+    /// needs no other client.
     #[track_caller]
     fn is_served(&self, server: &Server, client: &mut Client, text: &str) {
         client.says(text);
@@ -493,7 +493,7 @@ impl Stage {
         }
     }
 
-    /// Two that are there at the same time.
+    /// Two clients that are connected at the same time.
     #[track_caller]
     fn two_clients(&self, server: &Server) -> Served<'_> {
         let [speaker, other] = match self.number {
@@ -535,8 +535,8 @@ fn page() -> [String; 3] {
     [&page[..begin], &page[begin..end], &page[end..]].map(String::from)
 }
 
-/// Does something for every cell, many at a time: most of them wait. The results stand in
-/// the order of the rows, and in each row of the stages.
+/// Does something for every cell, many at a time, because most of them wait. The results have
+/// the order of the rows, and in each row that of the stages.
 fn for_each_cell<T: Send>(
     stages: &[Stage],
     job: impl Fn(usize, &Row, usize, &Stage) -> T + Sync,

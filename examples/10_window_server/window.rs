@@ -99,8 +99,7 @@ impl Window {
         &self.shown
     }
 
-    /// Take what the threads have handed over: no more than is there, and no more than a
-    /// frame has time for.
+    /// Take what the threads have handed over, as far as a frame has time for it. Never wait.
     fn take_events(&mut self) {
         let deadline = Instant::now() + INTAKE;
         while Instant::now() < deadline {
@@ -201,7 +200,7 @@ impl Window {
     fn keep_closing(&mut self, context: &egui::Context) {
         let asked = context.input(|input| input.viewport().close_requested());
         if asked && !self.closing {
-            self.closing = true; // asked a second time, it does not wait
+            self.closing = true; // the second time, the window does not wait
             self.stop();
             if self.service.is_some() {
                 context.send_viewport_cmd(egui::ViewportCommand::CancelClose);
@@ -297,7 +296,7 @@ fn serve(args: &Args, chat: &Arc<Mutex<Chat>>, window: ToWindow) {
         chat::run(listener, args, chat);
         Ok(())
     });
-    lock(chat).close(); // if it could not even listen: it ends the messenger
+    lock(chat).close(); // needed if it could not even listen: this ends the messenger
     window.tell(Event::Ended(result.err().map(|error| format!("{error:#}"))));
     window.leave();
 }

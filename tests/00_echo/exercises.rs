@@ -25,18 +25,22 @@ fn exercise_1() {
     .into_iter()
     .enumerate()
     {
-        server.still_missing("in the line about a client that has left: in how many reads");
+        server.still_missing(
+            "in the line about a client that has left, the number of reads: \"in 3 reads\"",
+        );
         let mut ana = server.client(&format!("ana {number}"));
         for piece in pieces {
             ana.sends(piece.as_bytes());
-            // What comes back has been read: the next piece takes another read.
+            // The server has read what comes back, so the next piece takes another read.
             ana.hears_bytes(piece.as_bytes());
         }
         ana.leaves();
         let reads = pieces.len();
         let line = server.shows("bytes echoed");
         if has_words(&line, &format!("in {} reads", reads + 1)) {
-            server.still_missing("the last read, of 0 bytes, is the end, and does not count");
+            server.still_missing(
+                "a count without the last read: it has 0 bytes, and is the end of the stream",
+            );
         }
         if !["read", "reads"]
             .map(|word| format!("in {reads} {word}"))
@@ -59,7 +63,7 @@ fn exercise_2() {
     let mut ana = server.client("ana");
     ana.says("hola");
     ana.hears_exactly("HOLA");
-    server.still_missing("capitals of letters beyond a to z, which take two bytes or more");
+    server.still_missing("capitals also for letters such as é, which take two bytes or more");
     ana.says("¿qué tal?");
     ana.hears_exactly("¿QUÉ TAL?");
     server.still_missing("an answer for each line, as soon as the line is whole");
@@ -72,7 +76,7 @@ fn exercise_2() {
         ana.sends_in_two(half, rest, round);
         ana.hears_exactly("CAFÉ");
     }
-    server.still_missing("the end, after a half-close");
+    server.still_missing("the end of the connection, after the client's half-close");
     ana.half_closes();
     ana.hears_the_end();
 }
@@ -83,7 +87,7 @@ fn exercise_3() {
     if !applies_to_ours_only() {
         return;
     }
-    // A server that takes its time for the first of three replies, and measures it.
+    // This server takes 60 ms for the first of three replies, and measures each of them.
     let (tell, told) = mpsc::channel();
     let (port, served) = the_client::serve_one(move |stream| {
         let mut lines = BufReader::new(&stream).lines();
@@ -94,7 +98,10 @@ fn exercise_3() {
             (&stream).write_all(format!("{line}\n").as_bytes()).unwrap();
             tell.send(start.elapsed()).unwrap();
         }
-        assert!(lines.next().is_none(), "then comes the half-close");
+        assert!(
+            lines.next().is_none(),
+            "the client should half-close after its last line"
+        );
     });
     let mut client = the_client::client(&port);
     let start = Instant::now();
@@ -114,17 +121,21 @@ fn exercise_3() {
     let Some((fastest, slowest)) = numbers else {
         missing(form)
     };
-    // The client waited at least as long as the server took; and never for two replies
-    // at once. The numbers may have been rounded.
+    // The client waited at least as long as the server took. It never waited for two replies at
+    // once. The client may have rounded its numbers.
     let rounding = 0.2;
     let longest = told.iter().max().unwrap().as_secs_f64() * 1000.0;
     if slowest + rounding < longest {
-        missing(&format!("one reply took the server {longest:.1} ms"));
+        missing(&format!(
+            "the right slowest time: the server took {longest:.1} ms for one reply"
+        ));
     }
     if slowest > total + rounding {
-        missing(&format!("the client ran for {total:.1} ms in all"));
+        missing(&format!(
+            "a slowest time that is possible: the client ran for only {total:.1} ms in all"
+        ));
     }
     if fastest > slowest || 2.0 * fastest + slowest > total + rounding {
-        missing("for each reply, only the time since its own line was sent");
+        missing("for each reply, only the time since the client sent that line");
     }
 }

@@ -88,7 +88,7 @@ fn forgets_the_rest_at_a_half_close(hosted: Hosted) {
         let mut last = Vec::new();
         let mut buffer = [0; 1024];
         loop {
-            // It sends what it has when more comes, and at the end forgets to.
+            // It sends what it has when more comes. At the end it forgets the rest.
             let count = stream.read(&mut buffer)?;
             if count == 0 {
                 return Ok(());

@@ -11,7 +11,9 @@ fn exercise_1() {
     let server = Server::start(STAGE);
     server.keyboard_ends();
     let shows_how_many = |lines: usize| {
-        server.still_missing("in the line about a client that has left: how many lines it said");
+        server.still_missing(
+            "in the line about a client that has left, the number of its lines: \"2 lines heard\"",
+        );
         let line = server.shows("left");
         if !has_words(&line, &format!("{lines} lines heard")) {
             server.fail(format!(
@@ -27,14 +29,14 @@ fn exercise_1() {
         ana.leaves();
         shows_how_many(lines);
     }
-    // A connection that is reset has had lines too.
+    // A client may say lines before it resets its connection.
     let mut beto = server.client("beto");
     for line in ["one", "two"] {
         beto.says(line);
         server.shows(line);
     }
     beto.resets();
-    server.still_missing("the count also of a client whose connection was reset");
+    server.still_missing("the count also for a client that resets its connection");
     let line = server.shows("left");
     if !has_words(&line, "2 lines heard") {
         server.fail(format!("The server showed {line:?}."));
@@ -53,7 +55,7 @@ fn exercise_2() {
     ana.says("boom");
     server.still_missing("the drill: `cli::panic_if_told(&line)` for each line, in the reader");
     server.shows("told to panic");
-    server.still_missing("a word about the panic: what does `join` return?");
+    server.still_missing("a line about the panic: what does `join` return?");
     let line = server.shows("panicked");
     let address = ana.address().to_string();
     if !line.contains(&format!("the reader of {address} has panicked")) {
@@ -63,9 +65,12 @@ fn exercise_2() {
         ));
     }
     // The operator has typed nothing.
-    server.still_missing("an end without an answer: the keyboard is not to be waited for");
+    server.still_missing(
+        "the end of ana's connection at once: after a panic, the server does not wait for the \
+         keyboard",
+    );
     ana.is_let_go();
-    server.still_missing("the next client");
+    server.still_missing("a server that goes on with the next client");
     let mut beto = server.client("beto");
     beto.says("what was that?");
     server.shows("what was that?");
@@ -79,13 +84,13 @@ fn exercise_2() {
 fn exercise_3() {
     let server = Server::start_with(STAGE, &["--at-once", "2"], "an option --at-once NUMBER");
     server.keyboard_ends();
-    server.still_missing("a second client that is served while the first one is there");
+    server.still_missing("service for a second client while the first one is connected");
     let [mut ana, mut beto, mut carla] = ["ana", "beto", "carla"].map(|name| server.client(name));
     for (client, line) in [(&mut ana, "I was first"), (&mut beto, "and I second")] {
         client.says(line);
         server.shows(line);
     }
-    server.still_missing("an end of those served at once: a third one waits, with --at-once 2");
+    server.still_missing("a limit: with --at-once 2, a third client waits");
     carla.says("is there room for me?");
     for round in 0..5 {
         pause(round);
@@ -95,9 +100,9 @@ fn exercise_3() {
         }
     }
     if server.lines_with("is there room for me?") > 0 {
-        server.fail("Carla was served as well.");
+        server.fail("The server serves carla too, although ana and beto are connected.");
     }
-    server.still_missing("the next client in the place of one that has left");
+    server.still_missing("service for the next client as soon as one has left");
     ana.leaves();
     server.shows("is there room for me?");
     beto.says("and I am still here");

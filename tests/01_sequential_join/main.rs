@@ -100,7 +100,7 @@ fn a_reset_ends_one_client_and_not_the_server() {
 }
 
 #[test]
-fn each_line_has_the_address_of_who_said_it() {
+fn each_line_has_the_address_of_its_client() {
     let Some(server) = Server::of(STAGE).ours_only().start() else {
         return;
     };

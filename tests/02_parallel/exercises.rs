@@ -17,11 +17,13 @@ fn exercise_1() {
         server.shows("I am here");
     }
     for n in 10..15 {
-        server.still_missing("a line that tells to whom yours went");
+        server.still_missing("a line that tells which client got the operator's line");
         let text = format!("answer {n}");
         server.types(&text);
         let line = server.shows(&text);
-        server.still_missing("the address of the one who got it, as in \"to ADDRESS: text\"");
+        server.still_missing(
+            "the address of the client that got the line, as in \"to ADDRESS: text\"",
+        );
         let told = |client: &&mut Client| {
             let port = client.address().port().to_string();
             line.starts_with("to ") && has_words(&line, &port)
@@ -32,14 +34,14 @@ fn exercise_1() {
         };
     }
     server.still_missing(
-        "one line for each answer, and no empty one after it: what was read from the keyboard \
-         has its line end already",
+        "one line for each answer, and no empty line after it: a line from the keyboard already \
+         has its line end",
     );
     let empty = server.empty_lines();
     if empty > 0 {
         server.fail(format!("The server showed {empty} empty lines."));
     }
-    // Ana's thread waits for the keyboard, although she has left.
+    // Ana's thread waits for the keyboard, although ana has left.
     let server = Server::start(STAGE);
     let mut ana = server.client("ana");
     ana.says("I must go");
@@ -75,24 +77,25 @@ fn exercise_2() {
     let mut beto = server.client("beto");
     shows_count(2);
     server.still_missing(
-        "the count when a client has stopped sending: its keyboard thread may go on waiting, \
-         so that is too late",
+        "the new count as soon as a client has stopped sending. The end of its keyboard thread is \
+         too late: that thread may go on waiting",
     );
     beto.half_closes();
     shows_count(1);
-    server.still_missing("the count when a connection is lost: reading may end in two ways");
+    server
+        .still_missing("the new count also when a connection is lost: reading may end in two ways");
     let mut carla = server.client("carla");
     shows_count(2);
     carla.says("I am here");
     server.shows("I am here");
     carla.resets();
     shows_count(1);
-    let mut rude = server.client("somebody rude");
+    let mut rude = server.client("a rude client");
     shows_count(2);
     rude.sends(b"\xff\n");
     rude.is_let_go();
     shows_count(1);
-    // Many who go at the same time: each is counted.
+    // Many clients leave at the same time, and the server counts each of them.
     let crowd: Vec<_> = (2..22)
         .map(|count| {
             let client = server.client(&format!("client {count}"));
@@ -100,13 +103,13 @@ fn exercise_2() {
             client
         })
         .collect();
-    server.still_missing("a count that is right when many leave at the same time");
+    server.still_missing("a count that is right when many clients leave at the same time");
     drop(crowd);
     drop(ana);
-    // In whichever order they tell it.
+    // The lines may come in any order.
     let is_zero = |_| server.shows("clients here: ").ends_with(" here: 0");
     if !(0..21).any(is_zero) {
-        server.fail("Everybody has left, and the count has never been 0.");
+        server.fail("All clients have left, but the server never showed \"clients here: 0\".");
     }
 }
 
@@ -122,18 +125,19 @@ fn exercise_3() {
     for round in 10..15 {
         for client in &mut clients {
             server.still_missing(
-                "\"PORT text\" for the client with that port, whichever thread has read it",
+                "for a line \"PORT text\": the text goes to the client with that port, whichever \
+                 thread has read the line",
             );
             let text = format!("good morning {round}");
             server.types(&format!("{} {text}", client.address().port()));
             let line = client.hears(&text);
             if line.trim_end() != text {
-                server.still_missing("the line without the port in front");
+                server.still_missing("the text alone, without the port before it");
                 server.fail(format!("{} heard {line:?}.", client.name()));
             }
         }
     }
-    server.still_missing("all other lines, for whoever gets them, as before");
+    server.still_missing("any other line still goes to one of the clients, as before");
     server.types("to whom it may concern");
     let deadline = Instant::now() + patience();
     let mut heard = None;
@@ -142,13 +146,11 @@ fn exercise_3() {
         heard = clients.iter_mut().find_map(hears);
     }
     if heard.as_deref() != Some("to whom it may concern") {
-        server.fail(format!(
-            "A line for nobody in particular was heard as {heard:?}."
-        ));
+        server.fail(format!("A line without a port was heard as {heard:?}."));
     }
     server.still_missing(
-        "lines for those who are there, when the thread that reads them was that of somebody \
-         who has left",
+        "lines for the clients that are connected, also when the thread of a client that has left \
+         reads them",
     );
     let [mut ana, mut beto, mut carla] = clients;
     ana.half_closes();

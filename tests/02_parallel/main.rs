@@ -184,7 +184,7 @@ fn fifty_clients_at_once() {
             scope.spawn(move || client.says(&format!("I am number {n}")));
         }
     });
-    // In whichever order they come.
+    // The lines may come in any order.
     let mut missing: Vec<_> = (10..60).map(|n| format!("I am number {n}")).collect();
     while !missing.is_empty() {
         let line = server.shows("I am number");
@@ -413,7 +413,7 @@ fn still_broken_clients_do_not_hear_each_other() {
     server.shows("is ana there?");
     ana.says("are you there?");
     server.shows("are you there?");
-    // All that either of them ever hears is the end.
+    // Both hear nothing but the end.
     ana.half_closes();
     ana.hears_the_end();
     beto.half_closes();

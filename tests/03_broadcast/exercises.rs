@@ -18,11 +18,11 @@ fn exercise_1() {
     server.still_missing("an answer to /count: \"3 are here\"");
     ana.says("/count");
     ana.hears_exactly("3 are here");
-    // Had the others heard of it, it would be before this.
-    server.still_missing("an answer for the one who asks, and for nobody else");
+    // If beto had heard the question or the answer, it would have come before this line.
+    server.still_missing("an answer for the client that asks, and for no other");
     ana.says("so many?");
     beto.hears("so many?");
-    server.still_missing("a count of those who are still here");
+    server.still_missing("a count of the clients that are still here");
     beto.leaves();
     let deadline = Instant::now() + patience();
     loop {
@@ -50,19 +50,22 @@ fn exercise_2() {
     let mut carla = server.client("carla");
     for n in 15..20 {
         let line = carla.hears(&format!("line {n}"));
-        server.still_missing("each of them as the others heard it, with who said it");
+        server.still_missing(
+            "each of these lines as the others heard it, with the address of the client that said \
+             it",
+        );
         tells_who_said_it(&server, &line, ana.address());
     }
-    server.still_missing("after the last five lines, what is said from then on");
+    server.still_missing("after the last five lines, every line that is said from then on");
     ana.says("hola, carla");
     carla.hears("hola, carla");
     beto.hears("hola, carla");
     carla.leaves();
 
-    // While somebody speaks without a pause, others come: between the last five lines
-    // and what follows there is no gap, and nothing comes twice.
+    // Ana speaks without a pause, and other clients join. Between the last five lines and what
+    // follows there is no gap, and no line comes twice.
     server.still_missing(
-        "one step instead of two: what is said between sending the last lines and joining \
+        "one step instead of two: a line that is said between sending the last lines and joining \
          the list gets lost, or comes twice",
     );
     let stop = AtomicBool::new(false);
@@ -71,7 +74,7 @@ fn exercise_2() {
             let mut n = 1000;
             while !stop.load(Ordering::Relaxed) {
                 ana.says(&format!("number {n}"));
-                // Beto reads now and then, so that nobody has to wait for him.
+                // Beto reads now and then, so that no thread has to wait for him.
                 if n % 16 == 0 && !beto.hears_within(&format!("number {n}"), patience()) {
                     server.fail(format!("Beto does not hear \"number {n}\"."));
                 }
@@ -84,7 +87,7 @@ fn exercise_2() {
                 let number = |line: &str| -> Option<u32> {
                     line.rsplit_once("number ")?.1.trim_end().parse().ok()
                 };
-                // The first ones may still hear of the time before.
+                // The first newcomers may still hear lines from before.
                 let mut last = None;
                 for _ in 0..12 {
                     let Some(line) = dora.hears_any(patience()) else {
@@ -114,17 +117,17 @@ fn exercise_2() {
 #[ignore = "an exercise of lesson 03"]
 fn exercise_3() {
     let server = Server::start(STAGE);
-    let lazy = server.client_with_buffer("somebody lazy", 1024);
+    let lazy = server.client_with_buffer("a lazy client", 1024);
     let [ana, beto, mut carla] = server.room(["ana", "beto", "carla"]);
     lazy::stops_the_room_while(lazy.stream().try_clone().unwrap(), &ana, beto, || {
         server.still_missing(
-            "an end for carla, who leaves while ana's thread waits for somebody who does not \
-             read: nobody may hold the lock of the list while they write, nor keep open the \
-             connection of somebody who has left",
+            "the end of carla's connection. Carla leaves while ana's thread waits for a client \
+             that does not read. No thread may hold the lock of the list while it writes, or keep \
+             open the connection of a client that has left",
         );
         carla.half_closes();
         carla.is_let_go();
-        server.still_missing("the same for somebody who has just come");
+        server.still_missing("the same for a client that has just connected");
         let mut dora = server.client("dora");
         dora.half_closes();
         dora.is_let_go();

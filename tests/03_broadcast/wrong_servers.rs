@@ -232,7 +232,7 @@ fn loses_the_last_words(hosted: Hosted) {
     each_on_a_thread(hosted, |me, clients| {
         let mut previous = None;
         for line in BufReader::new(me.as_ref()).lines() {
-            // What the client said last is sent when it says more.
+            // It sends the client's last line only when the client says more.
             let all = [previous.replace(line?)];
             for line in all.iter().flatten() {
                 send(&others(me, clients), &message(me, line));

@@ -19,7 +19,7 @@ fn exercise_1() {
         carla.says(name);
         carla.is_refused();
     }
-    server.still_missing("other names, such as servers and observer, are as good as ever");
+    server.still_missing("other names, such as servers and observer, are allowed as before");
     carla.says("servers");
     ana.hears("servers");
     let mut dora = server.client("dora");
@@ -63,7 +63,7 @@ fn exercise_2() {
     dora.says("Dora");
     ana.hears("Dora");
     is_told(&mut ana, &["Dora", "ana", "beto"]);
-    server.still_missing("lines that only look like it reach the others, as before");
+    server.still_missing("a line that only looks like /who reaches the others, as before");
     ana.says("/whoever you are");
     dora.hears_within("/whoever you are", patience());
     ana.says("who is /who?");

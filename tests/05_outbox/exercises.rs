@@ -43,7 +43,7 @@ fn exercise_1() {
     hears_of(&mut beto, "ana");
     hears_of(&mut carla, "ana");
 
-    // All that they have heard has been written, and all of it is to be shown.
+    // The server has written every line that they have heard, and must show all of them.
     server.still_missing("a line \"wrote N lines\" after each write");
     let (mut shown, mut most) = (0, 0);
     while shown < heard {
@@ -64,15 +64,17 @@ fn exercise_1() {
         ));
     }
     if shown != heard {
-        server.fail("It shows more lines than there were.");
+        server.fail("The server shows more lines than it wrote.");
     }
-    // Of another server, it may be that each write has one line.
+    // In another server, each write may have one line.
     if std::env::var_os("STAGE_CMD").is_none() && most < 2 {
         server.still_missing(
-            "one line for each write, and not for each line that was written: what has gathered \
-             in carla's outbox is written at once",
+            "one line for each write, and not one for each line: the server writes all that has \
+             gathered in carla's outbox at once",
         );
-        server.fail(format!("It showed \"wrote 1 lines\" {shown} times."));
+        server.fail(format!(
+            "The server showed \"wrote 1 lines\" {shown} times."
+        ));
     }
 }
 
@@ -90,13 +92,15 @@ fn exercise_2() {
         match carla.hears_any(patience()) {
             Some(line) if has_words(&line, "hola, carla") => break,
             Some(line) if !has_words(&line, "falling behind") => {} // the welcome
-            line => carla.fail(format!("should have heard \"hola, carla\", but: {line:?}.")),
+            line => carla.fail(format!(
+                "should have heard \"hola, carla\", but heard {line:?}."
+            )),
         }
     }
-    // First she reads, and yet some lines always wait for her.
+    // First carla reads, but some lines always wait for her.
     server.still_missing(
-        "no warning for carla: she reads, and in the long run she hears many lines. Is every line \
-         subtracted that her writer takes out?",
+        "no warning for carla, because she reads. In the long run she hears many lines. Does the \
+         server subtract every line that her writer takes out?",
     );
     let text = "x".repeat(16 * 1024);
     for _ in 0..20 {
@@ -108,9 +112,8 @@ fn exercise_2() {
             carla.hears_from("ana", &format!("line {n}"));
         }
     }
-    // Then she does not.
-    // Long lines: only some of them find room on the way to carla, and the others wait
-    // in her outbox, between 449 and 512 of them.
+    // Then she does not read. The lines are long: only some of them find room on the way to
+    // carla. The others, between 449 and 512 of them, wait in her outbox.
     server.still_missing("no warning for a client that reads");
     let text = "x".repeat(64 * 1024);
     for n in 1000..1000 + LINES {
@@ -118,10 +121,10 @@ fn exercise_2() {
         let line = beto.hears_either(&[&format!("line {n}"), "carla", "falling behind"]);
         if has_words(&line, "carla") {
             server.still_missing("room for all that waits for carla: a warning takes a place too");
-            server.fail("Carla was disconnected, with less than 512 lines waiting.");
+            server.fail("The server disconnected carla, although fewer than 512 lines waited.");
         }
         if !has_words(&line, &format!("line {n}")) {
-            beto.fail(format!("heard {line:?}, and he reads everything."));
+            beto.fail(format!("heard {line:?}, although he reads everything."));
         }
     }
     server.still_missing(
@@ -135,7 +138,7 @@ fn exercise_2() {
             warnings += 1;
             if n < 1000 + 448 {
                 server.still_missing("no warning as long as 64 places are free");
-                server.fail(format!("Carla was warned before \"line {n}\"."));
+                server.fail(format!("The server warned carla before \"line {n}\"."));
             }
             line = carla.hears("line");
         }
@@ -146,9 +149,9 @@ fn exercise_2() {
     }
     if warnings != 1 {
         server.still_missing("one warning for carla: \"* you are falling behind\", once");
-        server.fail(format!("She was warned {warnings} times."));
+        server.fail(format!("The server warned carla {warnings} times."));
     }
-    // She has read all, and falls behind once more.
+    // Carla has read all, and falls behind once more.
     server.still_missing("no second warning for carla, although she falls behind again");
     for n in 2000..2000 + LINES {
         ana.says(&format!("line {n} {text}"));
@@ -172,7 +175,7 @@ fn exercise_3() {
         for n in [next, next + 1] {
             let line = beto.hears_either(&[&format!("line {n}"), "carla"]);
             if !has_words(&line, &format!("line {n}")) {
-                server.still_missing("that carla stays, although she does not read");
+                server.still_missing("a place in the room for carla, although she does not read");
                 beto.fail(format!(
                     "should have heard \"line {n}\", but heard {line:?}."
                 ));
@@ -188,7 +191,7 @@ fn exercise_3() {
     }
 
     // Now she reads. As long as there is more to come, ana goes on speaking.
-    server.still_missing("for carla, in the place of the lines that she has missed: how many");
+    server.still_missing("for carla, in the place of the lines that she has missed, their number");
     let mut said = say_two("");
     let mut expected = None;
     let mut missed = 0;
@@ -213,15 +216,15 @@ fn exercise_3() {
         let number = line.split_once("line ").map(|(_, rest)| rest);
         let number = number.and_then(|rest| rest.split(' ').next()?.parse::<i32>().ok());
         let Some(number) = number else {
-            continue; // what was before
+            continue; // a line from before
         };
         if expected.is_some_and(|expected| expected != number) {
             server.still_missing(
                 "\"* you have missed N lines\" where the lines would be, with the right number",
             );
             carla.fail(format!(
-                "should have heard \"line {}\", as she has been told of {missed} missed lines \
-                 so far, but heard \"line {number}\".",
+                "should have heard \"line {}\", because the server told her of {missed} missed \
+                 lines so far, but heard \"line {number}\".",
                 expected.unwrap_or_default()
             ));
         }
@@ -229,6 +232,8 @@ fn exercise_3() {
     }
 
     let server = Server::start(STAGE);
-    server.still_missing("without --patient, the end for a client that is too slow, as before");
+    server.still_missing(
+        "without --patient, the server disconnects a client that is too slow, as before",
+    );
     is_disconnected_as_slow(&server);
 }

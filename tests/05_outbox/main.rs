@@ -33,7 +33,7 @@ fn still_broken_the_end_of_the_server_cuts_everyone_off() {
     };
     let [mut ana, beto] = server.chat(["ana", "beto"]);
     drop(server);
-    // No word of farewell.
+    // The server says nothing before.
     ana.is_cut_off();
     drop(beto);
 }

@@ -16,7 +16,7 @@ use super::STAGE;
 #[ignore = "a measurement, which takes a few seconds"]
 fn measure_what_one_sleeper_costs_the_others() {
     for round in 1..=6 {
-        // Now one first, now the other.
+        // The two take turns to be first.
         let mut both = [0.0; 2];
         for with in [round % 2, (round + 1) % 2] {
             both[with] = deliveries_per_second(with == 1);

@@ -15,7 +15,7 @@ fn exercise_1() {
         let [mut ana, mut beto] = server.chat(["ana", "beto"]);
         server.is_interrupted();
         for client in [&mut ana, &mut beto] {
-            server.still_missing("a word about closing, for every client, as before");
+            server.still_missing("a line about closing, for every client, as before");
             let line = client.hears("closing");
             server.still_missing(&format!(
                 "the seconds of --grace: \"* the server is closing in {grace} s\""
@@ -26,7 +26,7 @@ fn exercise_1() {
             if seconds != grace.parse().ok() {
                 client.fail(format!("heard {line:?}."));
             }
-            server.still_missing("the end, as before");
+            server.still_missing("the end of the connection, as before");
             client.hears_the_end();
         }
         drop((ana, beto));
@@ -54,7 +54,8 @@ fn exercise_2() {
     server.types("good night");
     for client in [&mut ana, &mut beto, &mut carla] {
         if client.name() == "carla" {
-            server.still_missing("what is due to carla, and the last message after it");
+            server
+                .still_missing("all lines that are due to carla, and the last message after them");
             if !client.hears_within("line 100", patience()) {
                 server.fail("Carla should have heard \"line 100\".");
             }
@@ -77,7 +78,7 @@ fn exercise_2() {
 
     // A server that was started in the background has no keyboard.
     let server = Server::start(STAGE);
-    server.still_missing("a server that goes on when its keyboard is at its end");
+    server.still_missing("a server that goes on when its keyboard input ends");
     let [mut ana, mut beto] = server.chat(["ana", "beto"]);
     server.keyboard_ends();
     for n in 100..110 {
@@ -88,7 +89,7 @@ fn exercise_2() {
     server.is_still_running();
     #[cfg(unix)]
     {
-        server.still_missing("Ctrl-C, which ends it as before, and without a last message");
+        server.still_missing("the end after Ctrl-C, as before, without a last message");
         server.is_interrupted();
         for client in [&mut ana, &mut beto] {
             client.hears("closing");
@@ -129,7 +130,7 @@ fn exercise_3() {
             server.fail("Clients are still accepted.");
         }
     }
-    server.still_missing("an end at once when all have left, however much time there is");
+    server.still_missing("an end at once when all clients have left, however much time is left");
     ana.leaves();
     beto.hears("ana");
     beto.half_closes();
@@ -141,7 +142,7 @@ fn exercise_3() {
     let [mut ana, mut beto] = server.chat(["ana", "beto"]);
     let begin = Instant::now();
     server.is_interrupted();
-    server.still_missing("when the time is over, the end as it was before");
+    server.still_missing("when the time is over, the same end as before");
     for client in [&mut ana, &mut beto] {
         client.hears_exactly("* last orders: 0.5 s");
         client.hears("closing");
@@ -150,7 +151,7 @@ fn exercise_3() {
     let taken = begin.elapsed();
     if taken < Duration::from_millis(500) {
         server.fail(format!(
-            "Half a second was to be left, but it took {taken:?}."
+            "The clients should have had half a second, but the server ended after {taken:?}."
         ));
     }
     drop((ana, beto));

@@ -24,7 +24,8 @@ fn exercise_1() {
         let why = why.trim_start_matches("! ").trim_end();
         for client in [&mut ana, &mut beto] {
             server.still_missing(&format!(
-                "for the others, one line with what rude was told: \"* rude left: {why}\""
+                "for the others, one line with the reason that the server gave rude: \
+                 \"* rude left: {why}\""
             ));
             let line = loop {
                 let line = client.hears_either(&["rude", "flood"]);
@@ -42,11 +43,11 @@ fn exercise_1() {
         ana.says("forget it");
         beto.hears_from("ana", "forget it");
     }
-    server.still_missing("nothing about somebody who was never in the room");
-    let mut nobody = server.client("nobody");
-    nobody.sends_for_ever(&[b'x'; 1024], 32 * 1024);
-    nobody.is_told_why_and_disconnected();
-    server.still_missing("no reason for somebody who left in order: \"* carla left\"");
+    server.still_missing("no line about a client that was never in the room");
+    let mut nameless = server.client("nameless");
+    nameless.sends_for_ever(&[b'x'; 1024], 32 * 1024);
+    nameless.is_told_why_and_disconnected();
+    server.still_missing("no reason for a client that leaves in order: \"* carla left\"");
     let mut carla = server.client("carla");
     carla.says("carla");
     ana.hears("carla");
@@ -63,14 +64,14 @@ fn exercise_1() {
     let mut ana = server.client("ana");
     ana.says("ana");
     ana.hears("ana");
-    server.still_missing("for the others, why somebody was put out who has said nothing");
+    server.still_missing("for the others, the reason why the server disconnected a silent client");
     let deadline = Instant::now() + patience();
     let line = loop {
         if let Some(line) = ana.hears_any(Duration::from_millis(50)) {
             break line;
         }
         if Instant::now() > deadline {
-            ana.fail("has heard nothing of the end of rude.".into());
+            ana.fail("has not heard that rude left.".into());
         }
         ana.says("is anybody asleep?");
     };
@@ -89,15 +90,15 @@ fn exercise_2() {
     let missing = "an option --max-per-address";
     let server = Server::start_with(STAGE, &["--max-per-address", "3"], missing);
     let [mut ana, mut beto] = server.chat(["ana", "beto"]);
-    let nobody = server.client("nobody");
+    let nameless = server.client("nameless");
     for _ in 0..3 {
         server.still_missing(
-            "for the fourth client from one address, be there one without a name among the \
-             three: a line that begins with \"! \", and the end",
+            "for the fourth client from one address: a line that begins with \"! \", and the end. \
+             A client without a name is one of the three",
         );
         let mut carla = server.client("carla");
         carla.is_told_why_and_disconnected();
-        server.still_missing("no harm to those who are in");
+        server.still_missing("no harm to the clients in the room");
         ana.says("she will come back");
         beto.hears_from("ana", "she will come back");
     }
@@ -105,14 +106,14 @@ fn exercise_2() {
     if server.address().is_ipv4()
         && let Ok(mut dora) = connect_from([127, 0, 0, 2], &server)
     {
-        server.still_missing("room for somebody from another address");
+        server.still_missing("room for a client from another address");
         dora.write_all(b"dora\n").unwrap();
         ana.hears("dora");
         drop(dora);
         ana.hears("dora");
     }
-    server.still_missing("room for another one, as soon as one of the three has left");
-    nobody.leaves();
+    server.still_missing("room for another client, as soon as one of the three has left");
+    nameless.leaves();
     let deadline = Instant::now() + patience();
     loop {
         let mut carla = server.client("carla");
@@ -147,7 +148,7 @@ fn exercise_3() {
     carla.sends(lines.as_bytes());
     let mut ana_was_heard = false;
     for n in 100..170 {
-        server.still_missing("for the others, every line of whoever speaks too fast");
+        server.still_missing("for the others, every line of a client that speaks too fast");
         let mut line = beto.hears_either(&["ana", "carla"]);
         if line.starts_with("ana: ") {
             ana_was_heard = true;
@@ -162,38 +163,42 @@ fn exercise_3() {
     }
     if !ana_was_heard {
         server.still_missing(
-            "patience at the right place: ana had to wait until carla was through. Is the room \
-             locked while carla's thread waits?",
+            "patience at the right place: ana had to wait until all of carla's lines had gone. Is \
+             the room locked while carla's thread waits?",
         );
         beto.fail("heard all of carla's lines, and then ana's.".into());
     }
     let taken = begin.elapsed();
     if taken < Duration::from_millis(2900) {
         server.still_missing("the limit: at most forty lines at once, and ten a second");
-        server.fail(format!("Seventy lines were passed on within {taken:.1?}."));
+        server.fail(format!(
+            "The server passed on seventy lines within {taken:.1?}."
+        ));
     }
-    server.still_missing("no harm to whoever was slowed down");
+    server.still_missing("no harm to the client that was slowed down");
     carla.says("I am still here");
     beto.hears_exactly("carla: I am still here");
 
-    server.still_missing("who says too long a line is put out, as before");
+    server.still_missing("the server disconnects a client that says too long a line, as before");
     let mut rude = server.client("rude");
     rude.sends_for_ever(&[b'x'; 1024], 32 * 1024);
     rude.is_told_why_and_disconnected();
 
     #[cfg(unix)]
     {
-        // These would take three minutes.
+        // At ten lines a second, these take three minutes.
         carla.sends("x\n".repeat(2000).as_bytes());
         beto.hears("x");
-        server.still_missing("an end in time, although somebody is being slowed down");
+        server.still_missing("an end in time, although the server is slowing down a client");
         server.is_interrupted();
         server.ends_within(patience());
     }
 
     let options = ["--max-rate", "10"];
     let server = Server::start_with(STAGE, &options, "an option --max-rate, as before");
-    server.still_missing("without --slow-down, the end for whoever speaks too fast, as before");
+    server.still_missing(
+        "without --slow-down, the server disconnects a client that speaks too fast, as before",
+    );
     let [_ana, mut beto] = server.chat(["ana", "beto"]);
     beto.sends_for_ever(b"flood\n", 10_000);
     beto.is_told_why_and_disconnected();

@@ -35,7 +35,7 @@ fn measure_an_endless_line() {
     }
 }
 
-/// Two thousand connections, where a hundred may be, or 48:
+/// Two thousand connections, where the limit is 100 clients, or 48:
 /// `cargo test --release --test 07_limits measure_a_crowd -- --ignored --nocapture`
 #[test]
 #[ignore = "a measurement, which takes a few seconds and 2,000 open files"]

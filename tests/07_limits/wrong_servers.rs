@@ -24,7 +24,7 @@ fn are_refused() {
     }
 }
 
-/// A chat that is right, and believes everything.
+/// A right chat, except that it has no limits.
 fn believes_everything(hosted: Hosted) {
     serve(hosted, Fault::None);
 }

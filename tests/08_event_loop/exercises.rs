@@ -35,26 +35,27 @@ fn exercise_1() {
             ));
         }
     };
-    server.still_missing("a count that does not count the question");
+    server.still_missing("a count without the question itself");
     is_told(&mut beto, 0);
-    server.still_missing("an answer for the one who asks, and for nobody else");
+    server.still_missing("an answer for the client that asks, and for no other");
     beto.says("so many?");
     ana.hears_from("beto", "so many?");
-    server.still_missing("every line that anybody has said");
+    server.still_missing("every line that any client has said");
     is_told(&mut ana, 1);
     for n in 10..20 {
         ana.says(&format!("line {n}"));
         beto.hears_from("ana", &format!("line {n}"));
     }
     is_told(&mut beto, 10);
-    server.still_missing("a count of what was said: a name is no line, nor an announcement");
+    server
+        .still_missing("a count of what was said: a name does not count, nor does an announcement");
     let mut carla = server.client("carla");
     carla.says("carla");
     ana.hears("carla");
     beto.hears("carla");
     is_told(&mut beto, 0);
 
-    // All that follows comes in one turn of the loop.
+    // In each round, both lines come in one turn of the loop.
     #[cfg(unix)]
     for round in 0..4 {
         let text = format!("before you ask {round}");
@@ -67,8 +68,8 @@ fn exercise_1() {
             asker.says("/lines");
         });
         server.still_missing(
-            "lines and answers in their order: whoever is told of a line has heard it, and \
-             hears of no other one before the answer that counts it",
+            "lines and answers in their order: an answer counts each line that the client has \
+             heard before it, and no line that the client hears after it",
         );
         let mut line = asker.hears_either(&[&text, "lines said"]);
         let heard_first = line.ends_with(&text);
@@ -94,24 +95,23 @@ fn exercise_1() {
 #[ignore = "an exercise of lesson 08"]
 fn exercise_2() {
     let server = Server::start_with(STAGE, &["--operator"], "an option --operator");
-    let mut nobody = server.client("nobody");
+    let mut nameless = server.client("nameless");
     let [mut ana, mut beto] = server.chat(["ana", "beto"]);
     for n in 10..15 {
         server.still_missing(&format!(
-            "for everybody, as soon as the operator has typed \"hola {n}\": \
-             \"* operator: hola {n}\". Nobody else does anything meanwhile: who wakes the \
-             server?"
+            "for every client in the room, as soon as the operator has typed \"hola {n}\": \
+             \"* operator: hola {n}\". No client does anything meanwhile: what wakes the server?"
         ));
         server.types(&format!("hola {n}"));
         for client in [&mut ana, &mut beto] {
             client.hears_exactly(&format!("* operator: hola {n}"));
         }
     }
-    // Pasted, these come in one write. Whoever wakes the loop for each of them may wake it
-    // once for several.
+    // Pasted lines come in one write. A thread that wakes the loop for each of them may wake it
+    // only once for several.
     server.still_missing(
-        "every line that is typed, also of many at once: the server may wake once for several \
-         of them, and nothing else will wake it for the others",
+        "every typed line, also when many come at once: the server may wake only once for several \
+         of them, and nothing else wakes it for the others",
     );
     let typed: Vec<_> = (20..60).map(|n| format!("hola {n}")).collect();
     server.types(&typed.join("\n"));
@@ -120,19 +120,21 @@ fn exercise_2() {
             client.hears_exactly(&format!("* operator: {line}"));
         }
     }
-    server.still_missing("nothing for somebody who is not in the room");
-    nobody.has_heard_nothing();
-    server.still_missing("a server that goes on, and rests, when its keyboard is at its end");
+    server.still_missing("nothing for a client that is not in the room");
+    nameless.has_heard_nothing();
+    server.still_missing("a server that goes on, and rests, when its keyboard input ends");
     server.keyboard_ends();
     ana.says("are you there?");
     beto.hears_from("ana", "are you there?");
-    // Of a command, the process that works may be another one.
+    // With a command in `STAGE_CMD`, another process may do the work.
     if std::env::var_os("STAGE_CMD").is_none() {
         let before = server.cpu_time();
         thread::park_timeout(Duration::from_millis(300));
         let used = server.cpu_time() - before;
         if used > Duration::from_millis(100) {
-            server.fail(format!("In 0.3 s of silence it has worked for {used:?}."));
+            server.fail(format!(
+                "In 0.3 s of silence, the server has worked for {used:?}."
+            ));
         }
     }
     ana.says("and now?");
@@ -141,20 +143,20 @@ fn exercise_2() {
     {
         server.still_missing("the end after Ctrl-C, as before");
         server.is_interrupted();
-        for client in [&mut ana, &mut beto, &mut nobody] {
+        for client in [&mut ana, &mut beto, &mut nameless] {
             client.hears("closing");
             client.hears_the_end();
         }
-        drop((ana, beto, nobody));
+        drop((ana, beto, nameless));
         server.ends_within(patience());
     }
 
     let server = Server::start(STAGE);
-    server.still_missing("without --operator, no reader of the keyboard: all is as before");
+    server.still_missing("without --operator, the server does not read the keyboard, as before");
     let [mut ana, mut beto] = server.chat(["ana", "beto"]);
     server.types("is this on?");
     for round in 0..5 {
-        // As long as a line might still be on its way; a right server sends none.
+        // A wrong line may still be on its way. A right server sends none.
         pause(round);
         ana.says(&format!("no operator {round}"));
         beto.hears_from("ana", &format!("no operator {round}"));

@@ -121,9 +121,9 @@ impl Client {
         }
     }
 
-    /// Sends bytes in two packets, with a pause that gives the server time to read the
-    /// first. A right server passes however long it is; the rounds' growing pauses leave
-    /// a wrong one no luck.
+    /// Sends bytes in two packets, with a pause that gives the server time to read the first. A
+    /// right server passes, however long the pause is. The pause grows from round to round, so
+    /// that a wrong server does not pass by luck.
     #[track_caller]
     pub fn sends_in_two(&mut self, first: &[u8], rest: &[u8], round: u32) {
         self.sends(first);
@@ -170,7 +170,8 @@ impl Client {
         }
     }
 
-    /// As [`hears`](Client::hears), and the line says before it whose it is.
+    /// As [`hears`](Client::hears). The line must name the client that said it, before the
+    /// text.
     #[track_caller]
     pub fn hears_from(&mut self, name: &str, text: &str) -> String {
         let line = self.hears(text);
@@ -315,7 +316,7 @@ impl Client {
         let rest = self.received.split_off(bytes.len());
         let came = std::mem::replace(&mut self.received, rest);
         if came == bytes {
-            return; // so much faster than one after the other
+            return; // comparing them at once is much faster than byte by byte
         }
         if let Some(index) = (0..bytes.len()).find(|&index| came[index] != bytes[index]) {
             self.fail(format!(
@@ -486,6 +487,6 @@ pub fn places(line: &str, text: &str) -> impl Iterator<Item = usize> {
         from = start + 1;
         Some(start)
     });
-    // Of no text at all, there is one between any two bytes, also of one character.
+    // An empty text is found between any two bytes, even inside a character.
     begins.filter(move |&start| whole.is_char_boundary(start) && line[start..].starts_with(text))
 }

@@ -17,7 +17,7 @@ promises! { lazy:
     a_client_that_half_closes_gets_what_is_due
 }
 
-/// What is the matter when the others hear nothing any more.
+/// The likely cause when the others hear nothing any more.
 const A_WRITER_WAITS: &str = "a thread that writes to a client that does not read has to wait. With the \
                               room locked, all the others wait as well";
 
@@ -35,7 +35,7 @@ pub fn stops_the_room(lazy: TcpStream, ana: &Client, beto: Client) {
     stops_the_room_while(lazy, ana, beto, || {});
 }
 
-/// As [`stops_the_room`], and while nothing moves, this happens.
+/// As [`stops_the_room`]. Calls `happens` while nothing moves.
 #[track_caller]
 pub fn stops_the_room_while(
     mut lazy: TcpStream,
@@ -53,7 +53,7 @@ pub fn stops_the_room_while(
         }
         speaking.write_all(b"at last\n").unwrap();
     });
-    // Were the server not broken, this would go on for ever; so there is an end to it.
+    // With a right server, this would go on for ever. So there is a deadline.
     let deadline = Instant::now() + patience();
     while beto.hears_any(Duration::from_millis(500)).is_some() {
         assert!(Instant::now() < deadline, "the room has not stopped");
@@ -113,7 +113,8 @@ pub fn many_clients_that_do_not_read_are_disconnected_at_once(stage: &str) {
         .map(|name| joins_and_reads_little(&server, name, &mut others))
         .collect();
     let awaited: Vec<_> = names.iter().map(String::as_str).chain(["line"]).collect();
-    // Beto hears what ana says, and of each sleeper once, until all are gone, and then some more.
+    // Beto hears what ana says, and hears once of each sleeper that it left. Ana goes on for a
+    // while after the last one.
     let text = "x".repeat(16 * 1024);
     let mut gone = Vec::new();
     let mut last = 2500;
@@ -160,8 +161,8 @@ pub fn is_disconnected_as_slow(server: &Server) -> String {
     let [mut ana, mut beto] = server.chat(["ana", "beto"]);
     let mut sleeper = joins_and_reads_little(server, "sleeper", &mut [&mut ana, &mut beto]);
     server.likely_cause(A_WRITER_WAITS);
-    // Up to far more than all buffers on the way to the sleeper can hold; and some more
-    // after the announcement, which must come once.
+    // Ana says far more than all buffers on the way to the sleeper can hold. After the
+    // announcement she says some more, to see that it comes only once.
     let mut announcements = Vec::new();
     let text = "x".repeat(16 * 1024);
     let mut last = 2500;
@@ -186,7 +187,7 @@ pub fn is_disconnected_as_slow(server: &Server) -> String {
              end is {announcements:?}."
         ));
     };
-    // It finds its connection closed.
+    // The sleeper finds its connection closed.
     sleeper.is_let_go();
     announcement.clone()
 }
@@ -212,7 +213,7 @@ pub fn gets_what_is_due(server: &Server) {
     }
     carla.hears_the_end();
     beto.hears("carla");
-    // Her leaving is told once, whatever still happens at her connection.
+    // The server announces once that carla left, whatever still happens on her connection.
     let left = server.lines_with(&format!("{} left", carla.address()));
     if left > 1 {
         server.fail(format!("The server says {left} times that carla left."));

@@ -85,7 +85,7 @@ pub fn a_flood_of_names_is_stopped(stage: &str) {
     let mut nameless = server.client("nameless");
     nameless.sends_for_ever(b"not a name\n", NAMES);
     nameless.half_closes();
-    // As many answers as names would mean that all of them were looked at.
+    // If there are as many answers as names, the server has looked at all of them.
     let mut answers = 0;
     while nameless.hears_any(patience()).is_some() {
         answers += 1;
@@ -96,7 +96,7 @@ pub fn a_flood_of_names_is_stopped(stage: &str) {
     chat_goes_on(&mut ana, &mut beto);
 }
 
-/// A rate is no sum: a client that makes a pause may go on.
+/// A rate limit is not a total: a client that makes a pause may go on.
 pub fn a_client_that_pauses_may_say_much(stage: &str) {
     let server = Server::start(stage);
     let [mut ana, mut beto] = server.chat(["ana", "beto"]);
@@ -125,8 +125,8 @@ pub fn a_pause_of_the_server_harms_no_client(stage: &str) {
     chat_goes_on(&mut ana, &mut beto);
 }
 
-/// Much is said at once, by many, and none of them beyond a limit; replaced characters make
-/// it three times as long. A client that reads all the time gets all of it.
+/// Many clients say much at once, each within its limits. Replaced characters make it three
+/// times as long. A client that reads all the time gets all of it.
 pub fn a_client_that_reads_is_never_disconnected_as_slow(stage: &str) {
     const SPEAKERS: usize = 60;
     let Some(server) = Server::of(stage).ours_only().start() else {
@@ -157,7 +157,7 @@ pub fn a_client_that_reads_is_never_disconnected_as_slow(stage: &str) {
     }
 }
 
-/// A gibibyte without an end of line, as fast as it goes.
+/// A gibibyte without an end of line, as fast as possible.
 pub fn an_endless_line_takes_no_memory(stage: &str) {
     let Some(server) = Server::of(stage).ours_only().start() else {
         return;
@@ -234,7 +234,7 @@ pub fn a_flood_within_the_rate_takes_little_memory(stage: &str) {
 /// How many clients read all the time during a flood.
 pub const HONEST: usize = 10;
 
-/// What came of a flood.
+/// The outcome of a flood.
 pub struct Flood {
     /// How many honest clients have stayed, and have heard all that they should.
     pub still_there: usize,
@@ -305,8 +305,8 @@ fn flooder(server: &Server, number: usize) -> Client {
 }
 
 /// All of them send their lines, until each has sent them or has been disconnected. (Some
-/// systems tell a client that it has been disconnected only after it has read all. So it is
-/// over, too, when no client has been able to send for a while.)
+/// systems tell a client that it has been disconnected only after it has read all. So the flood
+/// also ends when no client has been able to send for a while.)
 fn floods(flooders: &[Client]) {
     const LINE: usize = 4001;
     // As much as the rate allows at once: a line takes a token for each 128 bytes, and of
@@ -373,7 +373,7 @@ pub fn no_control_character_reaches_another_terminal(stage: &str) {
             server.fail(format!("Beto's terminal has got {line:?}."));
         }
     }
-    // Nor as a name; and no name looks like an announcement.
+    // A name cannot have them either, and cannot look like an announcement.
     server.likely_cause("a name is on show before every line, and in every announcement");
     for name in [
         "rude\u{1b}[2J",
@@ -414,7 +414,8 @@ pub fn a_client_too_many_is_told_and_may_come_back(stage: &str) {
     others_get_in(&server, &mut ana, &mut beto);
 }
 
-/// Many more connections than clients may be: by its own limit, and by the system's.
+/// Many more connections than the limit allows: first the server's own limit, then the
+/// system's.
 pub fn a_crowd_is_turned_away(stage: &str) {
     let Some(server) = Server::of(stage)
         .with(["--max-clients", "20"])
@@ -430,13 +431,14 @@ pub fn a_crowd_is_turned_away(stage: &str) {
     }
 }
 
-/// So many clients come, and there is room for fewer, ana and beto among them. All others are
-/// told at once. The chat goes on, and is open to others when the crowd has left.
+/// `count` clients connect, and there is room for `room_for`, including ana and beto. The
+/// server turns all others away at once. The chat goes on, and new clients get in when the
+/// crowd has left.
 #[track_caller]
 pub fn crowd(server: &Server, count: usize, room_for: usize) {
     let [mut ana, mut beto] = server.chat(["ana", "beto"]);
     let mut crowd: Vec<_> = (0..count).map(|_| server.client("one of many")).collect();
-    // They are answered in their order: the last one is told, so all have been.
+    // The server answers them in order: when the last one has its answer, all have.
     let (last, others) = crowd.split_last_mut().unwrap();
     last.is_told_why_and_disconnected();
     let mut waiting = 0;
@@ -446,7 +448,7 @@ pub fn crowd(server: &Server, count: usize, room_for: usize) {
             None => waiting += 1,
         }
     }
-    assert_eq!(waiting + 2, room_for, "so many were let in");
+    assert_eq!(waiting + 2, room_for, "the number of clients that got in");
     chat_goes_on(&mut ana, &mut beto);
     drop(crowd);
     others_get_in(server, &mut ana, &mut beto);
@@ -483,7 +485,7 @@ pub fn a_client_that_gives_no_name_is_disconnected(stage: &str) {
     let mut silent = server.client("silent");
     let mut undecided = server.client("undecided");
     let mut dripping = server.client("dripping");
-    // Refused names and single bytes do not put it off.
+    // A client cannot put off the deadline by refused names or single bytes.
     let (mut names, mut bytes) = (
         undecided.stream().try_clone().unwrap(),
         dripping.stream().try_clone().unwrap(),
@@ -530,8 +532,8 @@ pub fn a_disconnected_client_hears_why_and_is_logged_once(stage: &str) {
     rude.sends_for_ever(b"flood\n", 10_000);
     rude.is_told_why();
     rude.hears_the_end();
-    // And no reset, although more is sent than the server wants: on some systems, a reset
-    // throws away the reason. For a second, the server reads and forgets.
+    // And there is no reset, although the client sends more than the server wants: on some
+    // systems, a reset throws away the reason. For a second, the server reads and forgets.
     while start.elapsed() < Duration::from_millis(300) {
         if let Err(error) = rude.stream().write_all(b"but I was only\n") {
             server.fail(format!("The connection was not ended in order: {error}."));
@@ -613,7 +615,7 @@ pub fn a_silent_client_is_warned(stage: &str) {
             }
         }
     }
-    // A machine may be slow, once; but not again and again.
+    // A busy machine may be late once, but not again and again.
     if late > 1 {
         server.still_missing(
             "a warning in time. What wakes the server, if after a warning and a word of ana's the \

@@ -1,5 +1,5 @@
-//! Draws a window's triangles into memory, as a graphics card would: for pictures of
-//! windows that need no display, no card, and come out alike on every system.
+//! Draws a window's triangles into memory, as a graphics card would: the pictures need no
+//! display and no card, and look the same on every system.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -32,7 +32,7 @@ impl egui_kittest::TestRenderer for Textures {
     }
 }
 
-/// A texture is new, or a part of it is.
+/// Takes in a new texture, or a new part of a texture.
 fn take(texture: &mut ColorImage, delta: ImageDelta) {
     let ImageData::Color(image) = delta.image;
     match delta.pos {
@@ -54,7 +54,7 @@ pub struct Picture {
 }
 
 impl Picture {
-    /// Draws what a frame has put out.
+    /// Draws the output of a frame.
     pub fn new(context: &egui::Context, output: &egui::FullOutput, textures: &Textures) -> Self {
         let scale = output.pixels_per_point;
         let size = context.content_rect().size() * scale;
@@ -101,7 +101,7 @@ impl Picture {
             for x in columns.clone() {
                 let point = pos2(x as f32 + 0.5, y as f32 + 0.5);
                 let sides = [(b, c), (c, a), (a, b)];
-                // Of two triangles with a common side, one alone has the pixels on it.
+                // A pixel on the common side of two triangles belongs to only one of them.
                 let inside = |(from, to): &(Vertex, Vertex)| {
                     let side = edge(*from, *to, point);
                     let along = to.pos - from.pos;

@@ -13,7 +13,7 @@ use process_wrap::std::{ChildWrapper, CommandWrap};
 
 use super::root;
 
-/// Where the examples are that have been built by now.
+/// The paths of the examples that have been built so far.
 static BUILT: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
 
 /// The command of one of our examples, newly built if its source has changed:
@@ -39,7 +39,7 @@ pub fn build_ahead<'a>(names: impl IntoIterator<Item = &'a str>) {
     let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
     let mut names: Vec<_> = names.into_iter().collect();
     names.retain(|name| !built.contains_key(*name));
-    // What cannot be built, `example` says.
+    // If one cannot be built, `example` says so.
     if !names.is_empty()
         && let Ok(programs) = build(&names)
     {
@@ -212,7 +212,7 @@ impl Program {
     }
 
     pub fn kill(&self) {
-        // Both may fail because it has ended already, which is what we want.
+        // Both may fail because the program has ended already. That is what we want.
         let mut child = self.child.lock().unwrap();
         let _ = child.start_kill();
         let _ = child.wait();

@@ -115,8 +115,8 @@ impl Server {
             client.says(name);
             client
         });
-        // A server that takes a packet for the name is told so by the test about that;
-        // for all the others, this keeps the name in a packet of its own.
+        // Another test finds a server that takes a packet for the name. For all other tests,
+        // this keeps the name in a packet of its own.
         thread::park_timeout(Duration::from_millis(10));
         self.roll_call(&mut clients);
         // The last one answers, so that all are past the welcomes and the announcements.
@@ -176,7 +176,7 @@ impl Server {
         self.story.step("the operator pressed Ctrl-C");
         match &*self.operator() {
             Operator::Of(program) => program.interrupt().unwrap(),
-            // A wrong server inside the test has no signals: it is typed to it.
+            // A wrong server inside the test gets no signals. It gets ^C as a typed line.
             Operator::Hosted(keyboard) => drop(keyboard.send("^C".into())),
         }
     }
@@ -259,13 +259,13 @@ impl Server {
         self.output.lines().len()
     }
 
-    /// How many of them have this text in them.
+    /// How many of the printed lines have this text in them.
     pub fn lines_with(&self, text: &str) -> usize {
         let lines = self.output.lines();
         lines.iter().filter(|line| line.contains(text)).count()
     }
 
-    /// How many of them have nothing in them.
+    /// How many of the printed lines are empty.
     pub fn empty_lines(&self) -> usize {
         let lines = self.output.lines();
         lines.iter().filter(|line| line.trim().is_empty()).count()
@@ -332,7 +332,7 @@ impl Server {
     }
 }
 
-/// All clients say so many lines at the same time. Each hears every line of the others once,
+/// All clients say this many lines at the same time. Each hears every line of the others once,
 /// and those of one speaker in their order.
 #[track_caller]
 pub fn all_speak_at_once(server: &Server, clients: &mut [Client], lines: usize) {
@@ -347,7 +347,7 @@ pub fn all_speak_at_once(server: &Server, clients: &mut [Client], lines: usize) 
         }
     });
     for (listener, client) in clients.iter_mut().enumerate() {
-        // Which speaker comes next is open; which of her lines, is not.
+        // Any speaker may come next, but her lines must come in order.
         let mut next = vec![0; count];
         for _ in 0..(count - 1) * lines {
             let line = client.hears("speaker");

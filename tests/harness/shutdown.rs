@@ -76,11 +76,11 @@ pub fn no_client_can_hold_the_server_up(stage: &str) {
         return;
     };
     server.likely_cause("the server joins the threads of clients that never read, or never close");
-    // One never reads, one never says a name, and the others read and do not close.
+    // One client never reads, one never says a name, and the others read and do not close.
     let _nameless = server.client("nameless");
     let [mut ana, mut beto] = server.chat(["ana", "beto"]);
     let _sleeper = joins_and_reads_little(&server, "sleeper", &mut [&mut ana, &mut beto]);
-    // They are so many that there is no time to wait for each in turn.
+    // There are so many clients that the server has no time to wait for each in turn.
     let _others: Vec<_> = (10..20)
         .map(|n| {
             let mut client = server.client(&format!("other{n}"));

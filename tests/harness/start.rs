@@ -101,9 +101,9 @@ impl Start {
         }
     }
 
-    /// For a scene that sends more, and faster, than a server with limits accepts. From
-    /// stage 07 on our own server gets high limits, and the test does not apply to
-    /// `STAGE_CMD`. Before that, a command in `STAGE_CMD` gets none of the options.
+    /// For a scene that sends more, or faster, than a server with limits accepts. From stage 07
+    /// on our own server gets high limits, and the test does not apply to `STAGE_CMD`. Before
+    /// that, a command in `STAGE_CMD` gets none of the options.
     pub fn with_high_limits(mut self) -> StartIfItApplies {
         let has_limits = self.stage.as_str() >= "07";
         if has_limits {
@@ -285,7 +285,7 @@ fn connected_to(program: &Program, port: u16) -> Result<TcpStream, String> {
                 printed()
             ));
         }
-        // Until the next try. It does no harm if this is too long or too short.
+        // The pause before the next try. It does no harm if it is too long or too short.
         thread::park_timeout(Duration::from_millis(10));
     }
 }

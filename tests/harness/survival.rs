@@ -33,9 +33,9 @@ pub fn limited(stage: &str, limit: &str) -> Option<Server> {
     Server::of(stage).in_shell(&script).ours_only().start()
 }
 
-/// With not even one file descriptor for a client, the server neither ends nor spins:
-/// the system refuses again and again, and a server that tries again at once complains
-/// four times in no time; one that pauses for 100 ms takes at least 300.
+/// Without a file descriptor for any client, the server neither ends nor spins. The system
+/// refuses again and again. A server that tries again at once complains four times in no time.
+/// A server that pauses for 100 ms takes at least 300.
 pub fn no_file_descriptor_at_all(stage: &str, of_its_own: usize) {
     // Taken by the server itself: input, output, errors, the listener, …
     let start = Instant::now();
@@ -58,7 +58,7 @@ pub fn no_file_descriptor_at_all(stage: &str, of_its_own: usize) {
 /// The same, as a promise of stage 05 and later.
 pub fn without_file_descriptors_it_neither_ends_nor_spins(stage: &str) {
     let of_its_own = match &stage[..2] {
-        "06" | "07" | "10" => 5, // one is kept in reserve
+        "06" | "07" | "10" => 5, // the server keeps one in reserve
         "08" => 6,               // the poll, and what wakes it
         "09" => 7,               // what the runtime waits with
         _ => 4,
@@ -66,14 +66,14 @@ pub fn without_file_descriptors_it_neither_ends_nor_spins(stage: &str) {
     no_file_descriptor_at_all(stage, of_its_own);
 }
 
-/// Out of file descriptors, the server serves the clients that are connected, and new ones
-/// when some have left.
+/// When the server is out of file descriptors, it serves the clients that are connected, and
+/// new ones when some have left.
 pub fn out_of_file_descriptors(stage: &str, is_served: IsServed) {
     out_of_something(stage, "ulimit -n 12", "Too many open files", is_served);
 }
 
-/// When no thread can be started, the client is turned away, and the server serves
-/// the clients that are connected, and new ones when some have left.
+/// When the server cannot start a thread, it turns the client away. It serves the clients that
+/// are connected, and new ones when some have left.
 pub fn out_of_threads(stage: &str, is_served: IsServed) {
     if !cfg!(target_os = "linux") {
         return eprintln!("does not run: this system does not limit the address space");
@@ -156,6 +156,8 @@ pub fn clients_that_say_nothing_cost_no_thread_and_no_time(stage: &str) {
     thread::park_timeout(Duration::from_millis(300));
     let used = server.cpu_time() - before;
     if used > Duration::from_millis(30) {
-        server.fail(format!("In 0.3 s of silence it has worked for {used:?}."));
+        server.fail(format!(
+            "In 0.3 s of silence, the server has worked for {used:?}."
+        ));
     }
 }

@@ -34,7 +34,7 @@ use super::{Program, example, free_port, patience, root};
 /// The first line of a program may have to wait until the program has been built.
 const BUILD: Duration = Duration::from_secs(120);
 
-/// How long nothing may be shown until we believe that nothing will be.
+/// If nothing is shown for this long, we believe that nothing will come.
 const QUIET: Duration = Duration::from_millis(100);
 
 #[derive(Default)]
