@@ -203,6 +203,9 @@ struct Presence<'a>(&'a Session);
 
 impl Drop for Presence<'_> {
     fn drop(&mut self) {
+        if thread::panicking() {
+            let _ = self.0.stream.shutdown(Shutdown::Both); // wakes the writer
+        }
         lock(&self.0.chat).leave(self.0.id);
     }
 }

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use socket_stages::cli;
-use socket_stages::limits::{self, FAREWELL, Limits, Rate, Refusal};
+use socket_stages::limits::{self, FAREWELL, Limits, PARTING, Rate, Refusal};
 use socket_stages::lines::Lines;
 use socket_stages::outbox::{self, Outbox};
 use socket_stages::room::{Id, Leaving, Line, Outcome, Room};
@@ -243,7 +243,7 @@ impl Session {
     /// Gives the client time to take what is due to it, and then cuts it off.
     fn let_go(&self, left: bool, written: &Receiver<()>) {
         let time = match left {
-            true => self.limits.idle_timeout,
+            true => PARTING,
             false => FAREWELL,
         };
         let deadline = Instant::now() + time;
@@ -283,6 +283,9 @@ struct Presence<'a>(&'a Session);
 
 impl Drop for Presence<'_> {
     fn drop(&mut self) {
+        if thread::panicking() {
+            let _ = self.0.stream.shutdown(Shutdown::Both); // wakes the writer
+        }
         lock(&self.0.chat).leave(self.0.id);
     }
 }

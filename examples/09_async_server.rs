@@ -18,7 +18,7 @@ use std::time::Duration;
 use clap::Parser;
 use socket_stages::backlog::Backlog;
 use socket_stages::cli;
-use socket_stages::limits::{self, FAREWELL, Limits, Rate, Refusal};
+use socket_stages::limits::{self, FAREWELL, Limits, PARTING, Rate, Refusal};
 use socket_stages::lines::Lines;
 use socket_stages::room::{Id, Leaving, Outcome, Room};
 use tokio::io::AsyncWriteExt;
@@ -234,7 +234,7 @@ impl Session {
     /// Gives the client time to take what is due to it. Then its connection is dropped.
     async fn let_go(&self, left: bool, writer: impl Future, stream: &ReadHalf<'_>) {
         let time = match left {
-            true => self.limits.idle_timeout,
+            true => PARTING,
             false => FAREWELL,
         };
         let all_due = async {
@@ -348,6 +348,7 @@ impl Chat {
     /// Drops all clients: each writer ends as soon as what is due to its client is written.
     fn close(&mut self) {
         self.closing = true;
+        self.room = Room::new(); // nothing more is said
         self.clients
             .drain()
             .for_each(|(_, client)| client.news.notify_one());

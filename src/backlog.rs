@@ -13,8 +13,12 @@ use crate::room::{Id, Outcome};
 /// How many bytes a client gets at a time.
 const PIECE: usize = 64 * 1024;
 
-/// How many bytes are added before the backlog looks for text that it can forget.
+/// How many bytes are added, at least, before the backlog looks which text it can forget and
+/// which clients are too far behind. If much waits, it is a quarter of that.
 const LOOK: usize = 64 * 1024;
+
+/// What an entry takes beside its text, in bytes.
+const ENTRY: usize = size_of::<Entry>();
 
 /// The lines that at least one client has not got yet.
 ///
@@ -27,7 +31,7 @@ pub struct Backlog {
     entries: VecDeque<Entry>,
     readers: HashMap<Id, Reader>,
     max_bytes: usize,
-    /// How long `text` may become before the next look.
+    /// How large all this may become before the next look.
     look_at: usize,
 }
 
@@ -62,7 +66,7 @@ impl Backlog {
             entries: VecDeque::new(),
             readers: HashMap::new(),
             max_bytes,
-            look_at: LOOK.min(max_bytes),
+            look_at: LOOK,
         }
     }
 
@@ -105,7 +109,7 @@ impl Backlog {
             }
             self.push(author, Audience::Others, line);
         }
-        match self.text.len() < self.look_at {
+        match self.size() < self.look_at {
             true => Vec::new(),
             false => self.look(),
         }
@@ -177,6 +181,11 @@ impl Backlog {
         }
     }
 
+    /// About how many bytes of memory all this takes.
+    fn size(&self) -> usize {
+        self.text.len() + ENTRY * self.entries.len()
+    }
+
     /// The place behind the last byte.
     pub fn end(&self) -> u64 {
         self.start + self.text.len() as u64
@@ -199,13 +208,20 @@ impl Backlog {
     /// far behind.
     fn look(&mut self) -> Vec<Id> {
         let end = self.end();
-        let oldest = end.saturating_sub(self.max_bytes as u64);
-        let is_behind = |reader: &Reader| reader.place < oldest;
-        let too_slow: Vec<_> = self
-            .readers
-            .extract_if(|_, reader| is_behind(reader))
-            .map(|(id, _)| id)
-            .collect();
+        // Entries take memory too: short lines of many authors have one each.
+        let too_many = self.entries.len().saturating_sub(self.max_bytes / ENTRY);
+        let oldest = match too_many {
+            0 => self.start,
+            _ => self.entries[too_many - 1].end,
+        };
+        let oldest = oldest.max(end.saturating_sub(self.max_bytes as u64));
+        let entries = &self.entries;
+        let is_behind = |id: &Id, reader: &mut Reader| {
+            reader.skip(*id, entries, oldest);
+            reader.place < oldest
+        };
+        let too_slow = self.readers.extract_if(is_behind).map(|(id, _)| id);
+        let too_slow: Vec<_> = too_slow.collect();
         let places = self.readers.values().map(|reader| reader.place);
         let first = places.min().unwrap_or(end);
         self.text.drain(offset(self.start, self.start..first));
@@ -213,8 +229,22 @@ impl Backlog {
         let dead = self.entries.partition_point(|entry| entry.end <= first);
         self.entries.drain(..dead);
         self.text.shrink_to(LOOK);
-        self.look_at = self.text.len() + LOOK.min(self.max_bytes).max(self.text.len() / 4);
+        self.look_at = self.size() + LOOK.max(self.size() / 4);
         too_slow
+    }
+}
+
+impl Reader {
+    /// Moves the place over entries that are not for this client, at most up to `oldest`: a
+    /// client to which nothing is due is not behind.
+    fn skip(&mut self, id: Id, entries: &VecDeque<Entry>, oldest: u64) {
+        let first = entries.partition_point(|entry| entry.end <= self.place);
+        for entry in entries.range(first..) {
+            if self.place >= oldest || entry.is_for(id, self.place, self) {
+                return;
+            }
+            self.place = entry.end;
+        }
     }
 }
 
@@ -318,6 +348,33 @@ mod tests {
         );
         chat.1.forget(3);
         assert_eq!(chat.takes(3, 5), "");
+    }
+
+    #[test]
+    fn a_client_to_which_nothing_is_due_is_not_too_slow() {
+        let mut chat = Chat::with(&["ana", "beto"]);
+        let _ = chat.takes(2, usize::MAX);
+        let mut too_slow = Vec::new();
+        for _ in 0..40_000 {
+            // Ana's own lines, and answers to her alone, are not for beto: he is not asked.
+            chat.1.tell(1, &format!("! {}\n", "x".repeat(100)));
+            let _ = chat.takes(1, usize::MAX);
+            too_slow.extend(chat.hear(2, "beto's own line"));
+        }
+        assert_eq!(too_slow, []);
+    }
+
+    #[test]
+    fn short_lines_of_many_authors_take_little_memory() {
+        let mut chat = Chat::with(&["ana", "beto", "sleeper"]);
+        for _ in 0..100_000 {
+            for id in [1, 2] {
+                let _ = chat.hear(id, "");
+                let _ = chat.takes(1, usize::MAX);
+                let _ = chat.takes(2, usize::MAX);
+            }
+            assert!(chat.1.size() <= 3 << 20);
+        }
     }
 
     #[test]

@@ -21,6 +21,9 @@ const TOKEN_BYTES: usize = 128;
 /// How long a client that is disconnected may take to read the reason.
 pub const FAREWELL: Duration = Duration::from_secs(1);
 
+/// How long a client that has left may take to read what is still due to it.
+pub const PARTING: Duration = Duration::from_secs(60);
+
 /// The limits of a server.
 #[derive(Debug, Clone, Copy, clap::Args)]
 #[command(next_help_heading = "Limits")]
@@ -52,11 +55,11 @@ pub struct Limits {
         value_parser = duration)]
     pub idle_timeout: Duration,
 
-    /// Bytes that may wait for a client that does not read; if more wait, it is disconnected.
-    /// Clients share lines: at most twice as many bytes wait in the whole server, and 64 KiB
-    /// more for each client
+    /// Bytes that may wait for a client that does not read, 1 MiB or more; if more wait, it is
+    /// disconnected. Clients share lines: for all clients in the chat together, at most twice as
+    /// many bytes wait, and 64 KiB more for each
     #[arg(long, value_name = "BYTES", default_value_t = 12 << 20, allow_negative_numbers = true,
-        value_parser = at_least_one)]
+        value_parser = at_least_a_mebibyte)]
     pub max_backlog: usize,
 }
 
@@ -189,6 +192,12 @@ impl Rate {
 fn at_least_one(text: &str) -> Result<usize, String> {
     let number = text.parse().ok().filter(|&number| number > 0);
     number.ok_or("it must be a whole number, 1 or more".into())
+}
+
+fn at_least_a_mebibyte(text: &str) -> Result<usize, String> {
+    // With less, a client that reads all the time could be too slow.
+    let bytes = text.parse().ok().filter(|&bytes| bytes >= 1 << 20);
+    bytes.ok_or("it must be a whole number of bytes, 1048576 or more".into())
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

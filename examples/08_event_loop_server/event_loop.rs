@@ -10,7 +10,7 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 use socket_stages::backlog::Backlog;
 use socket_stages::cli;
-use socket_stages::limits::{self, FAREWELL, Limits, Refusal};
+use socket_stages::limits::{self, FAREWELL, Limits, PARTING, Refusal};
 use socket_stages::room::{Id, Leaving, Outcome, Room};
 
 use crate::client::{Client, State};
@@ -239,7 +239,7 @@ impl EventLoop {
         cli::log!("{} left{why}", client.address);
         client.state = state;
         client.deadline = match state {
-            State::Ended => self.now + self.limits.idle_timeout,
+            State::Ended => self.now + PARTING,
             _ => self.now + FAREWELL,
         };
         self.backlog.leave(id);
@@ -265,7 +265,9 @@ impl EventLoop {
         let mut outcomes = vec![outcome];
         while let Some(outcome) = outcomes.pop() {
             for id in self.backlog.add(&outcome) {
-                if let Some(client) = self.clients.remove(&id) {
+                if let Some(client) = self.clients.remove(&id)
+                    && client.state == State::Here
+                {
                     cli::log!("{} left", client.address);
                 }
                 outcomes.push(self.room.leave(id, Leaving::TooSlow));
@@ -300,11 +302,9 @@ impl EventLoop {
                     }
                     Ok(true) if client.state == State::Ended => over.push(id),
                     Ok(_) => {}
-                    // Read what it has said before. Then the read fails too.
-                    Err(_) => {
-                        client.is_full = true;
-                        self.readable.push(id);
-                    }
+                    // Read what it has said before. Then the read fails, or finds the end.
+                    Err(_) if client.state == State::Here => self.readable.push(id),
+                    Err(_) => over.push(id),
                 }
             }
             over.into_iter()

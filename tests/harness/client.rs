@@ -188,16 +188,15 @@ impl Client {
     /// As [`hears`](Client::hears), for one of several texts.
     #[track_caller]
     pub fn hears_either(&mut self, texts: &[&str]) -> String {
-        match self.next(self.patience) {
-            Came::Line(line) => {
-                let line = String::from_utf8_lossy(&line).into_owned();
-                if texts.iter().any(|text| has_words(&line, text)) {
-                    return line;
-                }
-                self.missed(&format!("one of {texts:?}"), Came::Line(line.into()))
+        let came = self.next(self.patience);
+        if let Came::Line(line) = &came {
+            let line = String::from_utf8_lossy(line).into_owned();
+            if texts.iter().any(|text| has_words(&line, text)) {
+                return line;
             }
-            came => self.missed(&format!("one of {texts:?}"), came),
         }
+        let texts: Vec<_> = texts.iter().map(|text| shortened(text)).collect();
+        self.missed(&format!("one of {texts:?}"), came)
     }
 
     /// The server refuses a name, by a line that begins with `! `. A greeting may come

@@ -23,6 +23,8 @@ promises! { limits:
     no_control_character_reaches_another_terminal
     a_flood_within_the_rate_takes_little_memory
     a_client_too_many_is_told_and_may_come_back
+    a_broken_connection_gives_its_place_back
+    an_idle_client_is_not_too_slow_for_what_is_not_for_it
     a_crowd_is_turned_away
     a_client_that_gives_no_name_is_disconnected
     a_silent_client_is_disconnected
@@ -93,6 +95,8 @@ pub fn a_flood_of_names_is_stopped(stage: &str) {
     if answers >= NAMES {
         server.fail(format!("All of {NAMES} refused names were answered."));
     }
+    // The answers have ended because the connection has.
+    nameless.is_let_go();
     chat_goes_on(&mut ana, &mut beto);
 }
 
@@ -412,6 +416,82 @@ pub fn a_client_too_many_is_told_and_may_come_back(stage: &str) {
     chat_goes_on(&mut ana, &mut beto);
     nameless.leaves();
     others_get_in(&server, &mut ana, &mut beto);
+}
+
+/// Connections end in all ways, while others speak: also in the middle of a write to them.
+pub fn a_broken_connection_gives_its_place_back(stage: &str) {
+    const ROUNDS: usize = 300;
+    let Some(server) = Server::of(stage)
+        .with(["--max-clients", "20"])
+        .with_high_limits()
+        .start()
+    else {
+        return;
+    };
+    let [mut ana, mut beto] = server.chat(["ana", "beto"]);
+    server.likely_cause("a connection that fails in a write is never given up");
+    for round in 0..ROUNDS {
+        let guest = format!("guest{round}");
+        // When the ones before have gone, there is a place again.
+        let deadline = Instant::now() + patience();
+        let mut client = loop {
+            let mut client = server.client(&guest);
+            client.says(&guest);
+            match client.hears_any(patience()) {
+                Some(line) if line.starts_with("* welcome") => break client,
+                _ if Instant::now() > deadline => {
+                    server.fail(format!("After {round} guests no place is free any more."))
+                }
+                _ => {}
+            }
+        };
+        // It half-closes or not, reads or not, and breaks the connection while lines come.
+        if round % 2 == 0 {
+            client.half_closes();
+        }
+        ana.says("a line for the guest");
+        match round % 3 {
+            0 => client.leaves(),
+            _ => client.resets(),
+        }
+        ana.says("and one more");
+    }
+    chat_goes_on_after(&mut ana, &mut beto);
+}
+
+/// What is said goes on for long, but nothing of it is for beto.
+pub fn an_idle_client_is_not_too_slow_for_what_is_not_for_it(stage: &str) {
+    const ANSWERS: usize = 30_000;
+    let Some(server) = Server::of(stage)
+        .with(["--max-backlog", "1048576"])
+        .with_high_limits()
+        .start()
+    else {
+        return;
+    };
+    let [mut ana, mut beto] = server.chat(["ana", "beto"]);
+    server.likely_cause("answers to one client are counted against another one");
+    let mut nameless = server.client("nameless");
+    let names = "ana\n".repeat(100);
+    for _ in 0..ANSWERS / 100 {
+        nameless.sends(names.as_bytes());
+        for _ in 0..100 {
+            nameless.is_refused();
+        }
+    }
+    chat_goes_on(&mut ana, &mut beto);
+}
+
+/// As [`chat_goes_on`], past all that was said before.
+#[track_caller]
+fn chat_goes_on_after(ana: &mut Client, beto: &mut Client) {
+    ana.says("that was all");
+    if beto
+        .hears_next("ana: that was all", 4 * patience())
+        .is_none()
+    {
+        beto.fail("does not hear ana any more.".into());
+    }
 }
 
 /// Many more connections than the limit allows: first the server's own limit, then the

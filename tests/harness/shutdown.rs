@@ -11,6 +11,7 @@ use super::{Server, has_words, patience};
 
 promises! { shutdown:
     every_client_is_told_that_the_server_closes
+    nothing_that_is_said_after_ctrl_c_is_passed_on
     nothing_that_the_room_accepted_is_lost
     no_client_can_hold_the_server_up
     the_grace_is_as_long_as_the_option_says
@@ -36,6 +37,43 @@ pub fn every_client_is_told_that_the_server_closes(stage: &str) {
     }
     drop((ana, beto, nameless));
     server.ends_within(patience());
+}
+
+/// Carla still has much to read when the server closes. The closing is the last thing.
+pub fn nothing_that_is_said_after_ctrl_c_is_passed_on(stage: &str) {
+    let Some(server) = Server::of(stage)
+        .with(["--grace", "60"])
+        .with_high_limits()
+        .start()
+    else {
+        return;
+    };
+    let [mut ana, mut beto] = server.chat(["ana", "beto"]);
+    let mut carla = joins_and_reads_little(&server, "carla", &mut [&mut ana, &mut beto]);
+    server.likely_cause("the chat goes on while the server closes");
+    let text = "x".repeat(16 * 1024);
+    for n in 100..400 {
+        ana.says(&format!("line {n} {text}"));
+        beto.hears_from("ana", &format!("line {n}"));
+    }
+    server.is_interrupted();
+    ana.hears("closing");
+    beto.says("too late");
+    // He leaves: what he said before has been read.
+    beto.half_closes();
+    beto.hears("closing");
+    beto.hears_the_end();
+    loop {
+        match carla.hears_any(patience()) {
+            Some(line) if has_words(&line, "closing") => break,
+            Some(line) if has_words(&line, "too late") => {
+                carla.fail(format!("heard {line:?}, which came after Ctrl-C."))
+            }
+            Some(_) => {}
+            None => carla.fail("should have heard that the server closes.".into()),
+        }
+    }
+    carla.hears_the_end();
 }
 
 pub fn nothing_that_the_room_accepted_is_lost(stage: &str) {
