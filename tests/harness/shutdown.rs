@@ -50,6 +50,7 @@ pub fn nothing_that_is_said_after_ctrl_c_is_passed_on(stage: &str) {
     };
     let [mut ana, mut beto] = server.chat(["ana", "beto"]);
     let mut carla = joins_and_reads_little(&server, "carla", &mut [&mut ana, &mut beto]);
+    let mut dora = joins_and_reads_little(&server, "dora", &mut [&mut ana, &mut beto]);
     server.likely_cause("the chat goes on while the server closes");
     let text = "x".repeat(16 * 1024);
     for n in 100..400 {
@@ -58,11 +59,14 @@ pub fn nothing_that_is_said_after_ctrl_c_is_passed_on(stage: &str) {
     }
     server.is_interrupted();
     ana.hears("closing");
-    beto.says("too late");
-    // He leaves: what he said before has been read.
-    beto.half_closes();
-    beto.hears("closing");
-    beto.hears_the_end();
+    // Dora has much to read, too: so the server still hears her.
+    dora.says("too late");
+    dora.half_closes();
+    let all = dora.hears_next("* the server is closing", 4 * patience());
+    if all.is_none() {
+        dora.fail("should have heard that the server closes.".into());
+    }
+    dora.hears_the_end();
     loop {
         match carla.hears_any(patience()) {
             Some(line) if has_words(&line, "closing") => break,
