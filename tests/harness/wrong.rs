@@ -38,6 +38,7 @@ pub fn server_of_this_thread() -> Option<Wrong> {
 /// A wrong server, the test that has to refuse it, and words of its complaint.
 pub struct Refusal {
     pub name: &'static str,
+    pub by: &'static str,
     pub server: Wrong,
     pub test: fn(),
     pub complaint: &'static [&'static str],
@@ -49,6 +50,7 @@ macro_rules! refused {
     ($($server:ident by $test:ident: $($words:literal),+;)+) => {
         $crate::wrong::all_are_refused(&[$($crate::wrong::Refusal {
             name: stringify!($server),
+            by: stringify!($test),
             server: $server,
             test: $test,
             complaint: &[$($words),+],
@@ -69,24 +71,25 @@ pub fn all_are_refused(refusals: &[Refusal]) {
     });
 
     for (refusal, complaint) in refusals.iter().zip(complaints) {
-        let Refusal { name, .. } = refusal;
-        let Some(mut complaint) = complaint.unwrap() else {
-            panic!("the wrong server {name} was accepted");
-        };
+        let Refusal { name, by, .. } = refusal;
+        let mut complaint = complaint.unwrap();
         let lacks = |complaint: &String| {
             let mut words = refusal.complaint.iter();
             words.find(|words| !complaint.contains(**words))
         };
-        if lacks(&complaint).is_some() {
+        if complaint.as_ref().is_none_or(|text| lacks(text).is_some()) {
             // Perhaps it had too little time on a busy machine: once more, with plenty.
             complaint = thread::scope(|scope| {
                 let again = scope.spawn(|| complain(refusal, 10 * SHORT_PATIENCE));
-                again.join().unwrap().unwrap_or_default()
+                again.join().unwrap()
             });
         }
+        let Some(complaint) = complaint else {
+            panic!("the wrong server {name} was accepted by {by}");
+        };
         if let Some(words) = lacks(&complaint) {
             panic!(
-                "the wrong server {name} was refused, but not with the words {words:?}. \
+                "the wrong server {name} was refused by {by}, but not with the words {words:?}. \
                  The complaint was:\n{complaint}"
             );
         }
