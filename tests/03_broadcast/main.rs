@@ -184,7 +184,7 @@ fn long_lines_of_two_speakers_do_not_mix() {
         let mut before = usize::MAX;
         while before != sent.load(Ordering::Relaxed) {
             before = sent.load(Ordering::Relaxed);
-            thread::park_timeout(Duration::from_millis(50));
+            thread::park_timeout(Duration::from_millis(200));
         }
         for _ in 0..2 * LINES {
             let line = carla.hears_either(&[&texts[0], &texts[1]]);
