@@ -1,8 +1,8 @@
 //! How long a frame of the windows of stage 10 takes while lines arrive:
 //! `cargo bench --features window --bench window`.
 //!
-//! Measured is what the window's own thread does in each frame, sixty times a second: it
-//! takes in what has come, lays everything out, and makes triangles of it. Not measured is
+//! This measures the work of the window's own thread in each frame, sixty times a second: it
+//! takes in what has come, lays everything out, and makes triangles of it. It does not measure
 //! what a graphics card then does with the triangles.
 
 use std::io::Write;
@@ -11,16 +11,16 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use eframe::egui;
-use egui_kittest::Harness;
 use hdrhistogram::Histogram;
-use socket_stages::window;
-use socket_stages::window::server::State;
+use socket_stages_window as window;
+use window::eframe::{self, egui};
+use window::egui_kittest::Harness;
+use window::server::State;
 
 #[path = "../examples/10_window_client.rs"]
 #[allow(dead_code, reason = "`main` is for the program itself")]
 mod client;
-#[path = "../examples/10_window_server.rs"]
+#[path = "../examples/10_window_server/main.rs"]
 #[allow(dead_code, reason = "`main` is for the program itself")]
 mod server;
 
@@ -49,26 +49,26 @@ fn report(window: &str, rate: usize, times: &Histogram<u64>) {
     println!("| {window} | {rate} | {median} | {most} | {longest} |");
 }
 
-/// A server that says so many lines a second.
+/// A server that says this many lines a second.
 fn of_the_client(rate: usize) -> Histogram<u64> {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port().to_string();
     let args = client::Args::parse_from(["", "--name", "ana", "--port", &port]);
     let mut harness = open(|context| client::Window::new(args, context));
     harness.step();
-    // The keyboard is at the button that connects.
+    // The *Connect* button has the keyboard.
     harness.key_press(egui::Key::Enter);
     harness.step();
     let (mut stream, _) = listener.accept().unwrap();
     stream.write_all(b"* welcome, ana\n").unwrap();
     let speaker = thread::spawn(move || speaks(&mut stream, "beto: ", rate));
     let times = measure(&mut harness);
-    drop(harness); // which ends the connection
+    drop(harness); // this ends the connection
     speaker.join().unwrap();
     times
 }
 
-/// Ten clients that say so many lines a second, all together.
+/// Ten clients that say this many lines a second, all together.
 fn of_the_server(rate: usize) -> Histogram<u64> {
     const SPEAKERS: usize = 10;
     let args = server::Args::parse_from(["", "--port", "0", "--max-rate", "1000000"]);
@@ -83,7 +83,7 @@ fn of_the_server(rate: usize) -> Histogram<u64> {
         .map(|n| {
             let mut stream = TcpStream::connect(address).unwrap();
             stream.write_all(format!("client{n}\n").as_bytes()).unwrap();
-            // Who does not read is put out.
+            // A client that does not read is disconnected.
             let mut reading = stream.try_clone().unwrap();
             thread::spawn(move || std::io::copy(&mut reading, &mut std::io::sink()));
             thread::spawn(move || {
@@ -131,7 +131,7 @@ fn speaks(stream: &mut TcpStream, name: &str, rate: usize) {
 fn measure<A: eframe::App + 'static>(harness: &mut Harness<'static, A>) -> Histogram<u64> {
     let mut times = Histogram::new(3).unwrap();
     for _ in 0..30 {
-        harness.step(); // the first ones make the letters
+        harness.step(); // the first frames draw each letter for the first time
     }
     let start = Instant::now();
     for n in 1..=FRAMES {

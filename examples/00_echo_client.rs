@@ -1,10 +1,11 @@
-//! Stage 00, echo: a client in lockstep. A line goes out, the reply comes back.
+//! Stage 00, echo: a client that sends a line, waits for the reply, and sends the next.
 //!
 //! Run it:  cargo run --example 00_echo_client    (after 00_echo_server)
 //! Read:    lessons/00_echo.md
-//! New:     connect; a reply is read up to its end of line, not "what came".
-//! Broken:  it cannot listen while it waits for the keyboard, nor while it sends: a
-//!          server that speaks first is not heard, and a line of megabytes blocks both.
+//! New:     connect; a reply goes up to its line end, and one read may bring less.
+//! Broken:  it does not listen while it waits for the keyboard, nor while it sends. So it
+//!          misses a server that speaks first, and with a line of several megabytes both
+//!          programs wait for each other.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{Shutdown, TcpStream};
@@ -25,8 +26,8 @@ struct Args {
 fn main() -> Result<(), cli::Failure> {
     let connect = Args::parse().connect;
 
-    // 1. Connect: returns once the server's system has taken us into its queue,
-    //    which may be long before the server accepts us.
+    // 1. Connect. This returns once the server's system has put us in its queue. The
+    //    server may accept us much later.
     let mut stream = TcpStream::connect((connect.host.as_str(), connect.port))
         .map_err(|error| connect.explain(error))?;
     println!("connected to {}:{}", connect.host, connect.port);
@@ -51,8 +52,8 @@ fn main() -> Result<(), cli::Failure> {
         prompt.show();
     }
 
-    // 4. Half-close: tell the server that no more will come. Should it have gone
-    //    meanwhile, there is nobody to tell, and that is no error.
+    // 4. Half-close: tell the server that no more will come. If the server has gone in
+    //    the meantime, this fails, and that does not matter.
     let _ = stream.shutdown(Shutdown::Write);
     prompt.close("disconnected");
     Ok(())
@@ -65,6 +66,6 @@ fn ask(
     line: &str,
 ) -> io::Result<Option<String>> {
     stream.write_all(format!("{line}\n").as_bytes())?;
-    // One `read` could return half of the reply: `lines` reads until its end.
+    // One `read` could return half of the reply: `lines` reads on until the line end.
     replies.lines().next().transpose()
 }

@@ -1,4 +1,4 @@
-//! Stage 01, sequential join: a thread per client, and two joins that undo it.
+//! Stage 01, sequential join: a thread for each client, and two joins that undo it.
 //!
 //! Run it:  cargo run --example 01_sequential_join_server
 //! Read:    lessons/01_sequential_join.md
@@ -15,7 +15,7 @@ use std::time::Duration;
 use clap::Parser;
 use socket_stages::cli;
 
-/// Shows what a client says and, once it has stopped, sends what you answer.
+/// Shows what a client says. Once the client has stopped sending, it sends what you type.
 ///
 /// Type salir or /quit to hang up on the client.
 #[derive(Parser)]
@@ -49,18 +49,18 @@ fn main() -> Result<(), cli::Failure> {
         match client {
             // 3. THE OUTER JOIN: no `accept` until this client's thread has ended.
             Ok(client) => {
-                let _ = client.join(); // its panic, if any, has been printed
+                let _ = client.join(); // if the thread panicked, that has been printed
             }
-            // No thread, and the connection was dropped with the closure.
+            // There is no thread, and dropping the closure has closed the connection.
             Err(error) => println!("{address} turned away: {error}"),
         }
     }
 }
 
-/// Serves one client: one thread reads, another one answers.
+/// Serves one client: one thread reads, another one sends the answers.
 fn serve(stream: TcpStream, address: SocketAddr) -> io::Result<()> {
     println!("{address} connected");
-    // Each line leaves at once, without waiting for acknowledgements (lesson 03).
+    // Send each line at once, without waiting for acknowledgements (lesson 03).
     stream.set_nodelay(true)?;
     // A second handle to the same connection, so that each thread owns one.
     let receiving = stream.try_clone()?;
@@ -89,13 +89,13 @@ fn show_lines(stream: &TcpStream, address: SocketAddr) {
     println!("{address} has stopped sending");
 }
 
-/// Sends what the operator types until they hang up or have no more to say.
+/// Sends what the operator types, until they hang up or the keyboard is at its end.
 fn send_answers(mut stream: &TcpStream, address: SocketAddr) {
     let mut line = String::new();
     loop {
         line.clear();
         match io::stdin().read_line(&mut line) {
-            Ok(0) => return, // the keyboard is at its end
+            Ok(0) => return, // Ctrl-D: the keyboard is at its end
             Ok(_) if cli::is_goodbye(&line) => return,
             Ok(_) => {}
             Err(error) => return println!("cannot read the keyboard: {error}"),

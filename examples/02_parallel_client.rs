@@ -2,8 +2,8 @@
 //!
 //! Run it:  cargo run --example 02_parallel_client    (after any server from 01 on)
 //! Read:    lessons/02_parallel.md
-//! New:     one thread waits for the keyboard while another waits for the server.
-//! Broken:  nothing that a client can mend: it shows what the server sends.
+//! New:     one thread waits for the keyboard, another one for the server.
+//! Broken:  nothing that a client could cure: it shows what the server sends.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{Shutdown, TcpStream};
@@ -14,7 +14,7 @@ use clap::Parser;
 use socket_stages::cli;
 use socket_stages::prompt::Prompt;
 
-/// Sends the lines you type and shows the lines that arrive, whichever comes first.
+/// Sends the lines that you type, and shows each line that arrives as soon as it does.
 #[derive(Parser)]
 #[command(version, after_help = cli::CLIENT_HELP)]
 struct Args {
@@ -33,27 +33,27 @@ fn main() -> Result<(), cli::Failure> {
         .name("keyboard".into())
         .spawn(move || send_lines(&sending, prompt))?;
 
-    // 3. This one waits for the server, until it closes the connection.
+    // 3. This thread waits for the server, until the server closes the connection.
     for line in BufReader::new(stream).lines() {
         let line = line.context("cannot read from the server")?;
         prompt.print(&line);
     }
     prompt.close("the server has closed the connection");
 
-    // 4. Returning from `main` ends the keyboard thread too. To join it would be to
-    //    wait for a line that nobody may ever type.
+    // 4. Returning from `main` ends the keyboard thread too. Joining it would mean waiting
+    //    for a line that the user may never type.
     Ok(())
 }
 
-/// Sends what is typed until the user leaves or the input is at its end.
+/// Sends what the user types, until the user leaves or the input is at its end.
 fn send_lines(mut stream: &TcpStream, prompt: Prompt) {
     prompt.show();
     for line in io::stdin().lines() {
         match line {
             Ok(line) if cli::is_goodbye(&line) => break,
             Ok(line) => {
-                // One `write` for the whole line: `writeln!` would take two. If it
-                // fails, the other thread sees the end of the connection and says so.
+                // One `write` for the whole line: `writeln!` would make two. If it fails,
+                // the other thread sees the end of the connection and reports it.
                 if stream.write_all(format!("{line}\n").as_bytes()).is_err() {
                     return;
                 }
@@ -65,7 +65,7 @@ fn send_lines(mut stream: &TcpStream, prompt: Prompt) {
         }
         prompt.show();
     }
-    // Half-close: no more will come from us, but what is under way still arrives.
-    // Should the server have gone meanwhile, there is nobody to tell.
+    // Half-close: we send no more, and what is on its way to us still arrives. If the
+    // server has gone in the meantime, this fails, and that does not matter.
     let _ = stream.shutdown(Shutdown::Write);
 }

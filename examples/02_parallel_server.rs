@@ -4,9 +4,9 @@
 //! Read:    lessons/02_parallel.md
 //! New:     start both threads, then join; accept without joining; `shutdown`
 //!          closes a connection that another thread still holds.
-//! Broken:  clients do not hear each other; several threads wait for one keyboard,
-//!          and who gets the line? Perhaps one whose client has left: it keeps its
-//!          thread and its connection's descriptor until then.
+//! Broken:  clients do not hear each other. Several threads wait for one keyboard, and
+//!          chance decides which of them gets a line. It may be the thread of a client
+//!          that has left: until then, the thread and a descriptor stay in use.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -16,7 +16,7 @@ use std::time::Duration;
 use clap::Parser;
 use socket_stages::cli;
 
-/// Shows what the clients say and sends each line you type to one of them.
+/// Shows what the clients say, and sends each line that you type to one of them.
 ///
 /// Type salir or /quit to hang up on one of them.
 #[derive(Parser)]
@@ -47,18 +47,18 @@ fn main() -> Result<(), cli::Failure> {
                 Err(error) => println!("{address} left: {error}"),
             }
         });
-        // 3. Nobody joins it: back to `accept` at once.
+        // 3. Do not join it: go back to `accept` at once.
         if let Err(error) = client {
-            // No thread, and the connection was dropped with the closure.
+            // There is no thread, and dropping the closure has closed the connection.
             println!("{address} turned away: {error}");
         }
     }
 }
 
-/// Serves one client: one thread reads, another one answers.
+/// Serves one client: one thread reads, another one sends the answers.
 fn serve(stream: TcpStream, address: SocketAddr) -> io::Result<()> {
     println!("{address} connected");
-    // Each line leaves at once, without waiting for acknowledgements (lesson 03).
+    // Send each line at once, without waiting for acknowledgements (lesson 03).
     stream.set_nodelay(true)?;
     // A second handle to the same connection, so that each thread owns one.
     let receiving = stream.try_clone()?;
@@ -70,8 +70,9 @@ fn serve(stream: TcpStream, address: SocketAddr) -> io::Result<()> {
         .name("keyboard".into())
         .spawn(move || send_answers(&stream, address));
 
-    // 4. Both are running: now waiting does no harm. (Without a keyboard thread the
-    //    client is still heard; the error is told at its end.)
+    // 4. Both threads are running: now waiting does no harm. (If the keyboard thread could
+    //    not be started, the reader still serves the client, and `?` reports the error
+    //    once the client has left.)
     let _ = reader.join();
     let _ = keyboard?.join();
     Ok(())
@@ -89,18 +90,18 @@ fn show_lines(stream: &TcpStream, address: SocketAddr) {
         }
     }
     // Dropping our handle would not close the connection: the keyboard thread has
-    // another one. An error means that it is closed already.
+    // another one. An error means that the connection is closed already.
     let _ = stream.shutdown(Shutdown::Both);
     println!("{address} has stopped sending");
 }
 
-/// Sends what the operator types until they hang up or have no more to say.
+/// Sends what the operator types, until they hang up or the keyboard is at its end.
 fn send_answers(mut stream: &TcpStream, address: SocketAddr) {
     let mut line = String::new();
     loop {
         line.clear();
         match io::stdin().read_line(&mut line) {
-            Ok(0) => return, // the keyboard is at its end
+            Ok(0) => return, // Ctrl-D: the keyboard is at its end
             Ok(_) if cli::is_goodbye(&line) => return drop(stream.shutdown(Shutdown::Both)),
             Ok(_) => {}
             Err(error) => return println!("cannot read the keyboard: {error}"),

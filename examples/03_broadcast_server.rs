@@ -2,10 +2,11 @@
 //!
 //! Run it:  cargo run --example 03_broadcast_server
 //! Read:    lessons/03_broadcast.md
-//! New:     `Arc<Mutex<…>>` around the list of clients; who adds a client to the
-//!          list removes it.
-//! Broken:  it writes while it holds the lock: one client that never reads stops
-//!          the room. And nobody has a name.
+//! New:     `Arc<Mutex<…>>` around the list of clients; the thread that adds a client
+//!          to the list removes it.
+//! Broken:  it writes while it holds the lock: one client that never reads stops the
+//!          room. A thread that panics leaves its client on the list, for example at a
+//!          `println!` when `| head` has closed our output. And clients have no names.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -24,9 +25,9 @@ struct Args {
     listen: cli::Listen,
 }
 
-/// Everybody who is connected. Each client's thread adds its own connection and
-/// takes it off again; nobody takes off another's. The lock protects the list and,
-/// with it, the order: one line goes to everybody before the next one does.
+/// All connected clients. Each client's thread adds its own connection and removes it;
+/// no thread removes another's. The lock protects the list and the order of the lines:
+/// a line has gone to all clients before the next one goes to any.
 type Clients = Arc<Mutex<Vec<Arc<TcpStream>>>>;
 
 fn main() -> Result<(), cli::Failure> {
@@ -52,28 +53,29 @@ fn main() -> Result<(), cli::Failure> {
                 Err(error) => println!("{address} left: {error}"),
             }
         });
-        // 3. Nobody joins it: back to `accept` at once.
+        // 3. Do not join it: go back to `accept` at once.
         if let Err(error) = client {
-            // No thread, and the connection was dropped with the closure.
+            // There is no thread, and dropping the closure has closed the connection.
             println!("{address} turned away: {error}");
         }
     }
 }
 
-/// Serves one client: puts it on the list, relays its lines, takes it off again.
+/// Serves one client: adds it to the list, relays its lines, removes it.
 fn serve(stream: TcpStream, address: SocketAddr, clients: &Clients) -> io::Result<()> {
-    // Each line leaves at once, without waiting for acknowledgements (lesson 03).
+    // Send each line at once, without waiting for acknowledgements (lesson 03).
     stream.set_nodelay(true)?;
     // Shared: this thread reads from the connection, the others write to it.
     let me = Arc::new(stream);
 
-    // `unwrap` panics if another thread has panicked while it held the lock. None
-    // can: nothing that is done under it panics.
+    // `unwrap` panics if another thread has panicked while it held the lock. No thread
+    // does: nothing in this file panics with the lock held.
     clients.lock().unwrap().push(Arc::clone(&me));
     println!("{address} connected");
     let result = relay_lines(&me, address, clients);
-    // 4. No `?` on the way here: unless it panicked, the client is taken off the list.
-    //    The connection is closed when its last `Arc` goes, at the end of `serve`.
+    // 4. There is no `?` on the way here, so every client is removed from the list, unless
+    //    its thread has panicked (FAULT, kept). Dropping the last `Arc`, at the end of
+    //    `serve`, closes the connection.
     clients
         .lock()
         .unwrap()
@@ -91,15 +93,15 @@ fn relay_lines(me: &Arc<TcpStream>, address: SocketAddr, clients: &Clients) -> i
     Ok(())
 }
 
-/// Sends a message to everybody but the one who said it.
+/// Sends a message to all clients but the sender.
 fn broadcast(clients: &Clients, sender: &Arc<TcpStream>, message: &str) {
     let clients = clients.lock().unwrap();
     for client in clients.iter() {
         if !Arc::ptr_eq(client, sender) {
-            // FAULT, kept: this waits for a client that does not read, and with the
-            // lock held everybody else waits as well.
-            // An error is not ours to handle: that client's own thread reads the
-            // end of its connection and takes it off the list.
+            // FAULT, kept: this waits for a client that does not read. It holds the
+            // lock, so all the other clients wait as well.
+            // An error here needs no answer: that client's own thread reads the end of
+            // its connection and removes it from the list.
             let _ = client.as_ref().write_all(message.as_bytes());
         }
     }

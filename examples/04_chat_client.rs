@@ -1,10 +1,10 @@
-//! Stage 04, chat: a client that gives a name first, and asks for another if need be.
+//! Stage 04, chat: a client that sends a name first, and another one if that is refused.
 //!
 //! Run it:  cargo run --example 04_chat_client    (after any server from 04 on)
 //! Read:    lessons/04_chat.md
-//! New:     it asks for a name, and for another one if the server refuses it; what the
-//!          server says is shown at once all the while.
-//! Broken:  nothing that a client can mend: it shows what the server sends.
+//! New:     the thread at the keyboard waits for the server's answer to a name. A channel
+//!          brings it, and meanwhile the other thread shows what arrives.
+//! Broken:  nothing that a client could cure: it shows what the server sends.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{Shutdown, TcpStream};
@@ -16,8 +16,8 @@ use clap::Parser;
 use socket_stages::cli;
 use socket_stages::prompt::Prompt;
 
-/// Joins the chat under a name, then sends the lines you type and shows those that
-/// arrive.
+/// Joins the chat under a name. Then it sends the lines that you type, and shows each line
+/// that arrives as soon as it does.
 #[derive(Parser)]
 #[command(version, after_help = cli::CLIENT_HELP)]
 struct Args {
@@ -36,18 +36,18 @@ fn main() -> Result<(), cli::Failure> {
     let sending = stream.try_clone()?;
     let prompt = Prompt::new();
 
-    // 2. One thread waits for the keyboard; of the answers to its names it hears from here.
+    // 2. One thread waits for the keyboard. The channel tells it whether its name is accepted.
     let (verdict, verdicts) = mpsc::channel();
     thread::Builder::new()
         .name("keyboard".into())
         .spawn(move || send_lines(&sending, args.name, &verdicts, prompt))?;
 
-    // 3. This one waits for the server, until it closes the connection.
+    // 3. This thread waits for the server, until the server closes the connection.
     let mut is_in = false;
     for line in BufReader::new(stream).lines() {
         let line = line.context("cannot read from the server")?;
         prompt.print(&line);
-        // The first line that is no refusal means that the name is accepted.
+        // The first line that is not a refusal means that the name is accepted.
         if !is_in {
             is_in = !line.starts_with("! ");
             let _ = verdict.send(is_in); // an error: the user has left already
@@ -55,13 +55,13 @@ fn main() -> Result<(), cli::Failure> {
     }
     prompt.close("the server has closed the connection");
 
-    // 4. Returning from `main` ends the keyboard thread too. To join it would be to
-    //    wait for a line that nobody may ever type.
+    // 4. Returning from `main` ends the keyboard thread too. Joining it would mean waiting
+    //    for a line that the user may never type.
     Ok(())
 }
 
-/// Sends names until one is accepted, and then what is typed, until the user leaves or
-/// the input is at its end.
+/// Sends names until one is accepted, and then what the user types, until the user leaves
+/// or the input is at its end.
 fn send_lines(
     mut stream: &TcpStream,
     mut name: Option<String>,
@@ -74,8 +74,8 @@ fn send_lines(
         let Some(line) = line.filter(|line| !cli::is_goodbye(line)) else {
             break;
         };
-        // One `write` for the whole line: `writeln!` would take two. If it fails, the other
-        // thread sees the end of the connection and says so.
+        // One `write` for the whole line: `writeln!` would make two. If it fails, the other
+        // thread sees the end of the connection and reports it.
         if stream.write_all(format!("{line}\n").as_bytes()).is_err() {
             return;
         }
@@ -86,8 +86,8 @@ fn send_lines(
             }
         }
     }
-    // Half-close: no more will come from us, but what is under way still arrives.
-    // Should the server have gone meanwhile, there is nobody to tell.
+    // Half-close: we send no more, and what is on its way to us still arrives. If the
+    // server has gone in the meantime, this fails, and that does not matter.
     let _ = stream.shutdown(Shutdown::Write);
 }
 

@@ -1,17 +1,18 @@
-//! Stage 04, chat: everybody has a name, and is announced when they join and leave.
+//! Stage 04, chat: each client has a name, and the others hear when it joins and leaves.
 //!
 //! Run it:  cargo run --example 04_chat_server
 //! Read:    lessons/04_chat.md
 //! New:     the room is a plain value, `src/room.rs`, apart from all waiting; a guard's
-//!          `Drop` cleans up, however a thread ends; a poisoned lock ends nothing.
+//!          `Drop` cleans up, however a thread ends; a poisoned lock and a closed output
+//!          stop no other thread.
 //! Broken:  it still writes while it holds the lock: one client that never reads stops
 //!          the room.
 
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use clap::Parser;
@@ -26,100 +27,151 @@ struct Args {
     listen: cli::Listen,
 }
 
-/// The room, and the connections of all clients. One lock protects both and, with
-/// them, the order: one line goes to everybody before the next one does.
-#[derive(Default)]
-struct Chat {
-    room: Room,
-    streams: HashMap<Id, Arc<TcpStream>>,
+fn main() -> Result<(), cli::Failure> {
+    let args = Args::parse();
+    let listener = cli::bind(&args.listen)?;
+    let chat = Arc::new(Mutex::new(Chat::default()));
+    accept_all(&listener, &chat);
+    Ok(())
 }
 
-fn main() -> Result<(), cli::Failure> {
-    let listener = cli::bind(&Args::parse().listen)?;
-    let chat = Arc::new(Mutex::new(Chat::default()));
-
+/// Gives each client a thread of its own.
+fn accept_all(listener: &TcpListener, chat: &Arc<Mutex<Chat>>) {
     for id in 1.. {
-        // 1. Wait for a client.
-        let (stream, address) = match listener.accept() {
-            Ok(client) => client,
-            Err(error) => {
-                println!("cannot accept a client: {error}");
-                thread::sleep(Duration::from_millis(100)); // do not spin
-                continue;
-            }
+        // Accept.
+        let Some((stream, address)) = accept(listener) else {
+            continue;
         };
-
-        // 2. Give it a thread of its own, which shares the room.
-        let chat = Arc::clone(&chat);
-        let client = thread::Builder::new().name("client".into()).spawn(move || {
-            match serve(stream, address, id, &chat) {
-                Ok(()) => println!("{address} left"),
-                Err(error) => println!("{address} left: {error}"),
-            }
-        });
-        // 3. Nobody joins it: back to `accept` at once.
-        if let Err(error) = client {
-            // No thread, and the connection was dropped with the closure.
-            println!("{address} turned away: {error}");
+        // Start the client's thread, and go back to `accept` at once.
+        let session = Session {
+            id,
+            address,
+            stream: Arc::new(stream),
+            chat: Arc::clone(chat),
+        };
+        match session.start() {
+            Ok(_thread) => {} // nothing joins it
+            // There is no thread, and dropping the closure has closed the connection.
+            Err(error) => cli::log!("{address} turned away: {error}"),
         }
     }
-    Ok(())
 }
 
-/// Serves one client: puts it on the list, passes on its lines, takes it off again.
-fn serve(stream: TcpStream, address: SocketAddr, id: Id, chat: &Mutex<Chat>) -> io::Result<()> {
-    // Each line leaves at once, without waiting for acknowledgements (lesson 03).
-    stream.set_nodelay(true)?;
-    // Shared: this thread reads from the connection, the others write to it.
-    let me = Arc::new(stream);
-
-    lock(chat).room.arrive(id);
-    lock(chat).streams.insert(id, Arc::clone(&me));
-    // 4. From here on a `?` does no harm, nor does a panic: the guard is dropped.
-    let _guard = Presence { id, chat };
-    println!("{address} connected");
-    for line in BufReader::new(me.as_ref()).lines() {
-        let line = line?;
-        println!("[{address}] {line}");
-        let mut chat = lock(chat);
-        cli::panic_if_told(&line); // a drill: see the lesson
-        let outcome = chat.room.hear(id, &line);
-        chat.send(id, &outcome);
-    }
-    Ok(())
+/// Waits for a client. `None` if the system refuses, for example when it is out of
+/// descriptors; the pause keeps the caller's loop from spinning.
+fn accept(listener: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
+    let report = |error: &io::Error| {
+        cli::log!("cannot accept a client: {error}");
+        thread::sleep(Duration::from_millis(100));
+    };
+    listener.accept().inspect_err(report).ok()
 }
 
-/// Somebody's being here. When it is dropped, in whatever way the thread ends, the
-/// client leaves, and the others are told once.
-struct Presence<'a> {
+/// One connection, as its own thread sees it.
+struct Session {
     id: Id,
-    chat: &'a Mutex<Chat>,
+    address: SocketAddr,
+    /// This thread reads from it; the others write to it.
+    stream: Arc<TcpStream>,
+    chat: Arc<Mutex<Chat>>,
 }
+
+impl Session {
+    /// Starts the client's thread.
+    fn start(self) -> io::Result<JoinHandle<()>> {
+        let client = thread::Builder::new().name("client".into());
+        client.spawn(move || match self.run() {
+            Ok(()) => cli::log!("{} left", self.address),
+            Err(error) => cli::log!("{} left: {error}", self.address),
+        })
+    }
+
+    /// Serves the client until it leaves.
+    fn run(&self) -> io::Result<()> {
+        // Send each line at once, without waiting for acknowledgements (lesson 03).
+        self.stream.set_nodelay(true)?;
+        self.stay()
+    }
+
+    /// Keeps the client in the chat for as long as it sends.
+    fn stay(&self) -> io::Result<()> {
+        let stream = Arc::clone(&self.stream);
+        lock(&self.chat).arrive(self.id, Client { stream });
+        // From here on, a `?` or a panic drops the guard: the client leaves the chat.
+        let _presence = Presence(self);
+        cli::log!("{} connected", self.address);
+        self.read_lines()
+    }
+
+    /// Passes on the client's lines until it stops sending.
+    fn read_lines(&self) -> io::Result<()> {
+        for line in BufReader::new(&*self.stream).lines() {
+            lock(&self.chat).hear(self.id, &line?);
+        }
+        Ok(())
+    }
+}
+
+/// Keeps a client in the chat until dropped, in whatever way its thread ends.
+struct Presence<'a>(&'a Session);
 
 impl Drop for Presence<'_> {
     fn drop(&mut self) {
-        let mut chat = lock(self.chat);
-        let outcome = chat.room.leave(self.id, Leaving::Left);
-        chat.send(self.id, &outcome);
-        chat.streams.remove(&self.id);
+        lock(&self.0.chat).leave(self.0.id);
     }
 }
 
-/// Waits for the lock. A thread that panicked while it held it has "poisoned" it; but
-/// the room is changed in one go, before anything is sent, so it is in order.
+/// Waits for the lock. A thread that panicked while it held the lock has "poisoned" it. The
+/// chat is in order all the same: `hear` and `leave` change the room before they send.
 fn lock(chat: &Mutex<Chat>) -> MutexGuard<'_, Chat> {
     chat.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The room and its clients. One lock protects both and, with them, the order: a line
+/// goes to everybody before the next line does.
+#[derive(Default)]
+struct Chat {
+    room: Room,
+    clients: HashMap<Id, Client>,
+}
+
+/// A client, as the others see it.
+struct Client {
+    /// The others write their lines to it.
+    stream: Arc<TcpStream>,
+}
+
 impl Chat {
-    /// Sends what the room has answered to what this client did.
-    fn send(&self, id: Id, outcome: &Outcome) {
-        for (receiver, line) in self.room.deliveries(id, outcome) {
-            // FAULT, kept: this waits for a client that does not read, and with the lock
-            // held everybody else waits as well.
-            // An error is not ours to handle: that client's own thread reads the end of
-            // its connection and leaves.
-            let _ = self.streams[&receiver].as_ref().write_all(line.as_bytes());
+    /// A client has connected.
+    fn arrive(&mut self, id: Id, client: Client) {
+        self.room.arrive(id);
+        self.clients.insert(id, client);
+    }
+
+    /// A client has sent a line: tells the room, and sends what the room answers.
+    fn hear(&mut self, id: Id, line: &str) {
+        cli::panic_if_told(line); // a drill: see the lesson
+        let outcome = self.room.hear(id, line);
+        self.send(outcome);
+    }
+
+    /// A client has left: the others are told.
+    fn leave(&mut self, id: Id) {
+        self.clients.remove(&id);
+        let outcome = self.room.leave(id, Leaving::Left);
+        self.send(outcome);
+    }
+
+    /// Writes each line to its receivers.
+    fn send(&mut self, outcome: Outcome) {
+        for (id, line) in self.room.deliveries(&outcome) {
+            if let Some(client) = self.clients.get(&id) {
+                // FAULT, kept: this waits for a client that does not read. It holds the
+                // lock, so all the other clients wait as well.
+                // An error here needs no answer: that client's own thread reads the end of
+                // its connection, and leaves.
+                let _ = (&*client.stream).write_all(line.as_bytes());
+            }
         }
     }
 }

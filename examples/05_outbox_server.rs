@@ -1,17 +1,17 @@
-//! Stage 05, outbox: whoever does not read harms only themselves.
+//! Stage 05, outbox: a client that does not read harms only itself.
 //!
 //! Run it:  cargo run --example 05_outbox_server
 //! Read:    lessons/05_outbox.md
-//! New:     a bounded outbox and a writer thread for each client: nobody writes with the
-//!          room locked; what has gathered in an outbox leaves in one write.
+//! New:     a bounded outbox and a writer thread for each client: no thread writes while
+//!          it holds the lock. What has gathered in an outbox leaves in one write.
 //! Broken:  Ctrl-C cuts everyone off, and what is still in the outboxes is lost.
 
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use clap::Parser;
@@ -26,168 +26,188 @@ struct Args {
     listen: cli::Listen,
 }
 
-/// How many packets of lines may wait for a client before it is put out.
+/// How many lines may wait for a client. One more, and the client is disconnected.
 const OUTBOX: usize = 512;
 
-/// How many lines a packet has, at most.
-const PACKET: usize = 64;
-
-/// How many bytes leave in one write, or a line more.
-const GATHERED: usize = 64 * 1024;
-
-/// The room, and each client's outbox and connection. One lock protects both and, with
-/// them, the order: one line goes to everybody before the next one does.
-#[derive(Default)]
-struct Chat {
-    room: Room,
-    clients: HashMap<Id, (SyncSender<Line>, Arc<TcpStream>)>,
-}
-
 fn main() -> Result<(), cli::Failure> {
-    let listener = cli::bind(&Args::parse().listen)?;
+    let args = Args::parse();
+    let listener = cli::bind(&args.listen)?;
     let chat = Arc::new(Mutex::new(Chat::default()));
-
-    for id in 1.. {
-        // 1. Wait for a client.
-        let (stream, address) = match listener.accept() {
-            Ok(client) => client,
-            Err(error) => {
-                println!("cannot accept a client: {error}");
-                thread::sleep(Duration::from_millis(100)); // do not spin
-                continue;
-            }
-        };
-
-        // 2. Give it a thread of its own, which shares the room.
-        let chat = Arc::clone(&chat);
-        let client = thread::Builder::new().name("client".into()).spawn(move || {
-            match serve(stream, address, id, &chat) {
-                Ok(()) => println!("{address} left"),
-                Err(error) => println!("{address} left: {error}"),
-            }
-        });
-        // 3. Nobody joins it: back to `accept` at once.
-        if let Err(error) = client {
-            // No thread, and the connection was dropped with the closure.
-            println!("{address} turned away: {error}");
-        }
-    }
+    accept_all(&listener, &chat);
     Ok(())
 }
 
-/// Serves one client: puts it on the list, passes on its lines, takes it off again.
-fn serve(stream: TcpStream, address: SocketAddr, id: Id, chat: &Mutex<Chat>) -> io::Result<()> {
-    // Each line leaves at once, without waiting for acknowledgements (lesson 03).
-    stream.set_nodelay(true)?;
-    // Shared: this thread reads from the connection, the writer thread writes to it.
-    let me = Arc::new(stream);
-    let (outbox, lines) = mpsc::sync_channel(OUTBOX);
-    let stream = Arc::clone(&me);
-    thread::Builder::new()
-        .name("writer".into())
-        .spawn(move || write_lines(&stream, &lines))?;
-
-    lock(chat).room.arrive(id);
-    lock(chat).clients.insert(id, (outbox, Arc::clone(&me)));
-    // 4. From here on a `?` does no harm, nor does a panic: the guard is dropped.
-    let _guard = Presence { id, chat };
-    println!("{address} connected");
-    let mut reader = BufReader::new(me.as_ref());
-    loop {
-        let mut packet = String::new();
-        let read = read_packet(&mut reader, &mut packet);
-        lock(chat).hear_lines(id, &packet); // also what came before an error
-        if read? == 0 {
-            return Ok(());
+/// Gives each client a thread of its own.
+fn accept_all(listener: &TcpListener, chat: &Arc<Mutex<Chat>>) {
+    for id in 1.. {
+        // Accept.
+        let Some((stream, address)) = accept(listener) else {
+            continue;
+        };
+        // Start the client's thread, and go back to `accept` at once.
+        let session = Session {
+            id,
+            address,
+            stream: Arc::new(stream),
+            chat: Arc::clone(chat),
+        };
+        match session.start() {
+            Ok(_thread) => {} // nothing joins it
+            // There is no thread, and dropping the closure has closed the connection.
+            Err(error) => cli::log!("{address} turned away: {error}"),
         }
     }
 }
 
-/// Waits for a line, and takes those that have come with it. 0 is the end of the stream.
-fn read_packet(reader: &mut BufReader<&TcpStream>, packet: &mut String) -> io::Result<usize> {
-    let mut count = 0;
-    for _ in 0..PACKET {
-        let whole = packet.len();
-        count = reader
-            .read_line(packet)
-            .inspect_err(|_| packet.truncate(whole))?;
-        if count == 0 || !reader.buffer().contains(&b'\n') {
-            break;
-        }
-    }
-    Ok(count)
+/// Waits for a client. `None` if the system refuses, for example when it is out of
+/// descriptors; the pause keeps the caller's loop from spinning.
+fn accept(listener: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
+    let report = |error: &io::Error| {
+        cli::log!("cannot accept a client: {error}");
+        thread::sleep(Duration::from_millis(100));
+    };
+    listener.accept().inspect_err(report).ok()
 }
 
-/// Somebody's being here. When it is dropped, in whatever way the thread ends, the
-/// client leaves, and the others are told once.
-struct Presence<'a> {
+/// One connection, as its own thread sees it.
+struct Session {
     id: Id,
-    chat: &'a Mutex<Chat>,
+    address: SocketAddr,
+    /// This thread reads from it; the writer thread writes to it.
+    stream: Arc<TcpStream>,
+    chat: Arc<Mutex<Chat>>,
 }
+
+impl Session {
+    /// Starts the client's thread.
+    fn start(self) -> io::Result<JoinHandle<()>> {
+        let client = thread::Builder::new().name("client".into());
+        client.spawn(move || match self.run() {
+            Ok(()) => cli::log!("{} left", self.address),
+            Err(error) => cli::log!("{} left: {error}", self.address),
+        })
+    }
+
+    /// Serves the client with two threads, until it leaves and the writer has ended.
+    fn run(&self) -> io::Result<()> {
+        // Send each line at once, without waiting for acknowledgements (lesson 03).
+        self.stream.set_nodelay(true)?;
+        let (outbox, lines) = mpsc::sync_channel(OUTBOX);
+        thread::scope(|scope| {
+            let writer = thread::Builder::new().name("writer".into());
+            writer.spawn_scoped(scope, || self.write_lines(lines))?;
+            self.stay(outbox)
+        })
+    }
+
+    /// Keeps the client in the chat for as long as it sends.
+    fn stay(&self, outbox: SyncSender<Line>) -> io::Result<()> {
+        let stream = Arc::clone(&self.stream);
+        lock(&self.chat).arrive(self.id, Client { outbox, stream });
+        // From here on, a `?` or a panic drops the guard: the client leaves the chat.
+        let _presence = Presence(self);
+        cli::log!("{} connected", self.address);
+        self.read_lines()
+    }
+
+    /// Passes on the client's lines until it stops sending.
+    fn read_lines(&self) -> io::Result<()> {
+        for line in BufReader::new(&*self.stream).lines() {
+            lock(&self.chat).hear(self.id, &line?);
+        }
+        Ok(())
+    }
+
+    /// Waits for a line, and writes it with the lines that have gathered behind it. Ends
+    /// when the chat has dropped the outbox, and all that was in it is written.
+    fn write_lines(&self, lines: Receiver<Line>) {
+        while let Ok(line) = lines.recv() {
+            thread::yield_now(); // let the clients that speak go on: more lines gather
+            let mut gathered = String::from(&*line);
+            for line in lines.try_iter().take(OUTBOX) {
+                gathered += &line;
+            }
+            if (&*self.stream).write_all(gathered.as_bytes()).is_err() {
+                return; // the reader sees the end of the connection too, and leaves
+            }
+        }
+    }
+}
+
+/// Keeps a client in the chat until dropped, in whatever way its thread ends.
+struct Presence<'a>(&'a Session);
 
 impl Drop for Presence<'_> {
     fn drop(&mut self) {
-        let mut chat = lock(self.chat);
-        let outcome = chat.room.leave(self.id, Leaving::Left);
-        chat.send(self.id, outcome);
-        chat.clients.remove(&self.id);
+        if thread::panicking() {
+            let _ = self.0.stream.shutdown(Shutdown::Both); // wakes the writer
+        }
+        lock(&self.0.chat).leave(self.0.id);
     }
 }
 
-/// Waits for the lock. A thread that panicked while it held it has "poisoned" it; but
-/// the room is changed in one go, before anything is sent, so it is in order.
+/// Waits for the lock. A thread that panicked while it held the lock has "poisoned" it. The
+/// chat is in order all the same: `hear` and `leave` change the room before they send.
 fn lock(chat: &Mutex<Chat>) -> MutexGuard<'_, Chat> {
     chat.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The room and its clients. One lock protects both and, with them, the order: a line
+/// goes to everybody before the next line does.
+#[derive(Default)]
+struct Chat {
+    room: Room,
+    clients: HashMap<Id, Client>,
+}
+
+/// A client, as the others see it.
+struct Client {
+    /// Lines on their way to the client. Once it is dropped, the writer ends.
+    outbox: SyncSender<Line>,
+    /// To disconnect the client.
+    stream: Arc<TcpStream>,
+}
+
 impl Chat {
-    /// Tells the room what a client says, and sends what it answers, all in one piece.
-    fn hear_lines(&mut self, id: Id, packet: &str) {
-        packet.lines().for_each(cli::panic_if_told); // a drill: see lesson 04
-        let outcome = packet
-            .lines()
-            .map(|line| self.room.hear(id, line))
-            .collect();
-        self.send(id, outcome);
+    /// A client has connected.
+    fn arrive(&mut self, id: Id, client: Client) {
+        self.room.arrive(id);
+        self.clients.insert(id, client);
     }
 
-    /// Puts what the room has answered to what this client did into the outboxes, and
-    /// waits for nobody: whoever's outbox is full is put out, and that is announced too.
-    fn send(&mut self, id: Id, outcome: Outcome) {
-        let mut to_send = vec![(id, outcome)];
-        while let Some((id, outcome)) = to_send.pop() {
+    /// A client has sent a line: tells the room, and sends what the room answers.
+    fn hear(&mut self, id: Id, line: &str) {
+        cli::panic_if_told(line); // a drill: see the lesson
+        let outcome = self.room.hear(id, line);
+        self.send(outcome);
+    }
+
+    /// A client has left: the others are told.
+    fn leave(&mut self, id: Id) {
+        self.clients.remove(&id);
+        let outcome = self.room.leave(id, Leaving::Left);
+        self.send(outcome);
+    }
+
+    /// Puts each line into the outboxes of its receivers, and never waits. A client whose
+    /// outbox is full is disconnected, and the others are told in turn.
+    fn send(&mut self, outcome: Outcome) {
+        let mut outcomes = vec![outcome];
+        while let Some(outcome) = outcomes.pop() {
             let mut too_slow = Vec::new();
-            for (receiver, line) in self.room.deliveries(id, &outcome) {
-                let outbox = self.clients.get(&receiver).map(|(outbox, _)| outbox);
-                match outbox.map(|outbox| outbox.try_send(Line::clone(line))) {
-                    Some(Err(TrySendError::Full(_))) => too_slow.push(receiver),
-                    // Of one whose writer has ended, the reader sees the end as well.
-                    Some(Ok(()) | Err(TrySendError::Disconnected(_))) | None => {}
+            for (id, line) in self.room.deliveries(&outcome) {
+                if let Some(client) = self.clients.get(&id)
+                    && let Err(TrySendError::Full(_)) = client.outbox.try_send(Line::clone(line))
+                {
+                    too_slow.push(id);
                 }
             }
             for id in too_slow {
-                if let Some((_, stream)) = self.clients.remove(&id) {
-                    let _ = stream.shutdown(Shutdown::Both); // an error: it has gone already
+                if let Some(client) = self.clients.remove(&id) {
+                    let _ = client.stream.shutdown(Shutdown::Both); // an error: gone already
                 }
-                to_send.push((id, self.room.leave(id, Leaving::TooSlow)));
+                outcomes.push(self.room.leave(id, Leaving::TooSlow));
             }
-        }
-    }
-}
-
-/// Waits for a line, and writes it with all the others that have gathered meanwhile.
-/// Ends when the outbox is gone and all that was in it has been written.
-fn write_lines(mut stream: &TcpStream, outbox: &Receiver<Line>) {
-    while let Ok(first) = outbox.recv() {
-        thread::yield_now(); // let those who speak go on: more to gather
-        let mut gathered = String::from(&*first);
-        while gathered.len() < GATHERED
-            && let Ok(line) = outbox.try_recv()
-        {
-            gathered += &line;
-        }
-        if stream.write_all(gathered.as_bytes()).is_err() {
-            return; // the reader sees the end of the connection as well, and leaves
         }
     }
 }

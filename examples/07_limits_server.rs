@@ -2,25 +2,25 @@
 //!
 //! Run it:  cargo run --example 07_limits_server
 //! Read:    lessons/07_limits.md
-//! New:     a limit on everything that a client can use up: connections, the length of a
-//!          line, lines a second, time. Whoever goes beyond is told why, and put out; and
-//!          what is passed on can do no harm on a terminal.
-//! Broken:  two threads for each client, be it idle: what do 5,000 of them cost?
+//! New:     a limit on everything that a client can use up: places, the length of lines,
+//!          their rate, time, memory. A client that goes beyond is told why, and disconnected.
+//! Broken:  two threads for each client, however idle: what do 5,000 of them cost?
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, TrySendError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use socket_stages::limits::{Limits, Rate, Refusal};
-use socket_stages::lines::{Lines, TooLong};
+use socket_stages::cli;
+use socket_stages::limits::{self, FAREWELL, Limits, PARTING, Rate, Refusal};
+use socket_stages::lines::Lines;
+use socket_stages::outbox::{self, Outbox};
 use socket_stages::room::{Id, Leaving, Line, Outcome, Room};
-use socket_stages::{cli, log};
 
 /// A chat: the first line that a client sends is its name.
 #[derive(Parser)]
@@ -30,370 +30,342 @@ struct Args {
     listen: cli::Listen,
 
     /// Seconds that clients have, after Ctrl-C, to read what is still due
-    #[arg(long, value_name = "SECS", default_value_t = 2.0, allow_negative_numbers = true,
+    #[arg(long, value_name = "SECS", default_value = "2", allow_negative_numbers = true,
         value_parser = cli::seconds)]
-    grace: f64,
+    grace: Duration,
 
     #[command(flatten)]
     limits: Limits,
 }
 
-/// How many packets of lines may wait for a client before it is put out.
-const OUTBOX: usize = 512;
-
-/// How many bytes leave in one write, or a line more.
-const GATHERED: usize = 64 * 1024;
-
-/// How long a client that has been put out may take to read the reason.
-const FAREWELL: Duration = Duration::from_secs(1);
-
-/// The room, and each client's outbox and connection. One lock protects both and, with
-/// them, the order: one line goes to everybody before the next one does.
-#[derive(Default)]
-struct Chat {
-    closing: bool,
-    room: Room,
-    clients: HashMap<Id, (SyncSender<Line>, Arc<TcpStream>)>,
-}
-
 fn main() -> Result<(), cli::Failure> {
     let args = Args::parse();
     let listener = cli::bind(&args.listen)?;
-    let limits = args.limits.within_the_systems();
     let chat = Arc::new(Mutex::new(Chat::default()));
-    let (alive, all_ended) = mpsc::channel::<()>();
-    let mut clients: Vec<(JoinHandle<()>, Weak<TcpStream>)> = Vec::new();
+    close_on_interrupt(&listener, &chat)?;
+    let running = accept_all(&listener, &chat, args.limits.within_the_systems());
 
-    // Ctrl-C closes the chat, and wakes us from `accept` by a connection. For that it
-    // keeps a descriptor in reserve: at that moment there may be no other.
-    let (shared, address) = (Arc::clone(&chat), listener.local_addr()?);
-    let reserve = listener.try_clone()?;
-    cli::on_interrupt(move || {
-        lock(&shared).close();
-        drop(reserve);
-        cli::knock(address);
-    })?;
-
-    for id in 1.. {
-        // 1. Wait for a client, or for the end.
-        let accepted = listener.accept();
-        if lock(&chat).closing {
-            break;
-        }
-        let (stream, address) = match accepted {
-            Ok(client) => client,
-            Err(error) => {
-                cli::log!("cannot accept a client: {error}");
-                thread::sleep(Duration::from_millis(100)); // do not spin
-                continue;
-            }
-        };
-
-        // 2. Only so many may be here at a time.
-        clients.retain(|(client, _)| !client.is_finished());
-        if clients.len() >= limits.max_clients {
-            cli::log!("{address} turned away: {}", Refusal::Full);
-            turn_away(&stream);
-            continue;
-        }
-
-        // 3. Give it a thread of its own, which shares the room.
-        let (chat, alive) = (Arc::clone(&chat), Sender::clone(&alive));
-        let stream = Arc::new(stream);
-        let connection = Arc::downgrade(&stream);
-        let client = thread::Builder::new().name("client".into()).spawn(move || {
-            let _alive = alive; // dropped when the thread ends, in whatever way
-            match serve(&stream, address, id, &chat, limits) {
-                Ok(()) => cli::log!("{address} left"),
-                Err(error) => cli::log!("{address} left: {error}"),
-            }
-        });
-        // 4. Nobody joins it before the end: back to `accept` at once.
-        match client {
-            Ok(client) => clients.push((client, connection)),
-            // No thread, and the connection was dropped with the closure.
-            Err(error) => cli::log!("{address} turned away: {error}"),
-        }
-    }
-
-    // 5. Nobody new comes; wait until all have gone.
-    drop((listener, alive));
-    wait_for_all(clients, &all_ended, Duration::from_secs_f64(args.grace));
+    // Stop accepting, and wait until all sessions have ended.
+    drop(listener);
+    wait_for_all(running, args.grace);
     cli::log!("closed");
-    log::flush();
+    socket_stages::log::flush();
     Ok(())
 }
 
-/// Waits until each client's thread has dropped its `alive`: then `recv` fails. Who is still
-/// there when the grace is over is cut off.
-fn wait_for_all(
-    clients: Vec<(JoinHandle<()>, Weak<TcpStream>)>,
-    all_ended: &Receiver<()>,
-    grace: Duration,
-) {
-    if all_ended.recv_timeout(grace) == Err(RecvTimeoutError::Timeout) {
-        let connections = clients.iter().filter_map(|(_, stream)| stream.upgrade());
-        connections.for_each(|stream| drop(stream.shutdown(Shutdown::Both)));
-    }
-    for (client, _) in clients {
-        let _ = client.join(); // its panic, if any, has been printed
-    }
-}
-
-/// Says why, without waiting: the connection is new, so there is room for one line.
-fn turn_away(mut stream: &TcpStream) {
-    let _ = stream.set_nonblocking(true);
-    let _ = stream.write_all(format!("! {}\n", Refusal::Full).as_bytes());
-    let _ = stream.shutdown(Shutdown::Write);
-    // Closing on bytes that were not read would be a reset: its name may be here already.
-    let _ = stream.read(&mut [0; 4096]);
-}
-
-/// Serves one client with two threads, and waits for both.
-fn serve(
-    me: &Arc<TcpStream>,
-    address: SocketAddr,
-    id: Id,
-    chat: &Arc<Mutex<Chat>>,
-    limits: Limits,
-) -> io::Result<()> {
-    // Each line leaves at once, without waiting for acknowledgements (lesson 03).
-    me.set_nodelay(true)?;
-    let (outbox, lines) = mpsc::sync_channel(OUTBOX);
-    let (writing, written) = mpsc::channel::<()>();
-    let (stream, shared) = (Arc::clone(me), Arc::clone(chat));
-    let writer = thread::Builder::new()
-        .name("writer".into())
-        .spawn(move || {
-            let _writing = writing; // dropped when the thread ends
-            write_lines(&stream, &lines, &shared);
-        })?;
-
-    let result = read_lines(me, address, id, chat, outbox, limits);
-    // 6. The client has left the room, so its outbox is gone: the writer ends as soon as
-    //    what was in it is written. Who does not take it in time is cut off.
-    let time = match result {
-        Ok(()) => limits.idle_timeout,
-        Err(_) => FAREWELL,
-    };
-    let deadline = Instant::now() + time;
-    if result.is_err() {
-        forget_the_rest(me, deadline);
-    }
-    let time_left = deadline.saturating_duration_since(Instant::now());
-    if written.recv_timeout(time_left) == Err(RecvTimeoutError::Timeout) {
-        let _ = me.shutdown(Shutdown::Both); // wakes the writer
-    }
-    let _ = writer.join();
-    result
-}
-
-/// Brings a client into the room, passes on its lines, and takes it out again.
-fn read_lines(
-    me: &Arc<TcpStream>,
-    address: SocketAddr,
-    id: Id,
-    chat: &Mutex<Chat>,
-    outbox: SyncSender<Line>,
-    limits: Limits,
-) -> io::Result<()> {
-    if !lock(chat).arrive(id, outbox, me) {
-        return Ok(()); // too late: the server is closing
-    }
-    // 7. From here on a `?` does no harm, nor does a panic: the guard is dropped.
-    let _guard = Presence { id, chat };
-    cli::log!("{address} connected");
-    match hear_lines(me, id, chat, limits)? {
-        None => Ok(()),
-        Some(refusal) => {
-            lock(chat).tell(id, refusal);
-            Err(refusal.into())
+/// Gives each client a thread of its own.
+fn accept_all(listener: &TcpListener, chat: &Arc<Mutex<Chat>>, limits: Limits) -> Vec<Running> {
+    let mut running = Vec::new();
+    for id in 1.. {
+        // Accept.
+        let accepted = accept(listener);
+        if lock(chat).closing {
+            break;
         }
-    }
-}
-
-/// Passes on what a client says, until it leaves (`None`) or goes beyond a limit.
-fn hear_lines(
-    mut me: &TcpStream,
-    id: Id,
-    chat: &Mutex<Chat>,
-    limits: Limits,
-) -> io::Result<Option<Refusal>> {
-    let mut lines = Lines::new(limits.max_line);
-    let mut rate = Rate::new(limits.max_rate, Instant::now());
-    let mut silence = Refusal::NoName(limits.name_timeout);
-    let mut deadline = Instant::now() + limits.name_timeout;
-    let mut packet = [0; 4096];
-    loop {
-        // 8. Wait for what the client sends, until the deadline.
-        let now = Instant::now();
-        if now >= deadline {
-            return Ok(Some(silence));
-        }
-        // An error (on macOS) means that the connection is closed: then no read waits.
-        let _ = me.set_read_timeout(Some(deadline - now));
-        let count = match me.read(&mut packet) {
-            Err(error) if is_no_end(&error) => continue,
-            result => result?,
+        running.retain(|one: &Running| !one.thread.is_finished());
+        let Some((stream, address)) = accepted else {
+            continue;
         };
-        // 9. Pass on the lines that are now complete. Refused names do not put off the
-        //    deadline for a name.
-        let heard = lines.feed(&packet[..count]);
-        match lock(chat).hear_lines(id, heard, &mut rate, limits) {
-            Err(refusal) => return Ok(Some(refusal)),
-            Ok(_) if count == 0 => return Ok(None), // the end of the stream
-            Ok(false) => {}
-            Ok(true) => {
-                silence = Refusal::Idle(limits.idle_timeout);
-                deadline = Instant::now() + limits.idle_timeout;
+        // Places: only so many clients at a time.
+        if running.len() >= limits.max_clients {
+            limits::turn_away(&stream, address);
+            continue;
+        }
+        // Start the client's thread, and go back to `accept` at once.
+        let session = Session {
+            id,
+            address,
+            stream: Arc::new(stream),
+            chat: Arc::clone(chat),
+            limits,
+        };
+        let stream = Arc::downgrade(&session.stream);
+        match session.start() {
+            Ok(thread) => running.push(Running { thread, stream }),
+            // There is no thread, and dropping the closure has closed the connection.
+            Err(error) => cli::log!("{address} turned away: {error}"),
+        }
+    }
+    running
+}
+
+/// Lets Ctrl-C close the chat, and then wake `main` from `accept` by a connection. That
+/// takes a descriptor, and there may be no other: so it keeps one in reserve.
+fn close_on_interrupt(listener: &TcpListener, chat: &Arc<Mutex<Chat>>) -> anyhow::Result<()> {
+    let (address, reserve) = (listener.local_addr()?, listener.try_clone()?);
+    let chat = Arc::clone(chat);
+    cli::on_interrupt(move || {
+        lock(&chat).close();
+        drop(reserve);
+        cli::knock(address);
+    })
+}
+
+/// A session, as `main` sees it.
+struct Running {
+    thread: JoinHandle<()>,
+    /// To cut the client off. It does not keep the connection open.
+    stream: Weak<TcpStream>,
+}
+
+/// Waits until all sessions have ended. After the grace, the clock cuts off the clients that
+/// are left. (Without a thread for the clock there is no waiting: the end of `main` does it.)
+fn wait_for_all(running: Vec<Running>, grace: Duration) {
+    let streams: Vec<_> = running.iter().map(|one| Weak::clone(&one.stream)).collect();
+    let cut_off = move || {
+        thread::sleep(grace);
+        for stream in streams.iter().filter_map(Weak::upgrade) {
+            let _ = stream.shutdown(Shutdown::Both); // wakes the reader and the writer
+        }
+    };
+    let clock = thread::Builder::new().name("clock".into());
+    if clock.spawn(cut_off).is_ok() {
+        for one in running {
+            let _ = one.thread.join(); // a panic has been printed already
+        }
+    }
+}
+
+/// Waits for a client. `None` if the system refuses, for example when it is out of
+/// descriptors; the pause keeps the caller's loop from spinning.
+fn accept(listener: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
+    let report = |error: &io::Error| {
+        cli::log!("cannot accept a client: {error}");
+        thread::sleep(Duration::from_millis(100));
+    };
+    listener.accept().inspect_err(report).ok()
+}
+
+/// One connection, as its own thread sees it.
+struct Session {
+    id: Id,
+    address: SocketAddr,
+    /// This thread reads from it; the writer thread writes to it.
+    stream: Arc<TcpStream>,
+    chat: Arc<Mutex<Chat>>,
+    limits: Limits,
+}
+
+impl Session {
+    /// Starts the client's thread.
+    fn start(self) -> io::Result<JoinHandle<()>> {
+        let client = thread::Builder::new().name("client".into());
+        client.spawn(move || match self.run() {
+            Ok(()) => cli::log!("{} left", self.address),
+            Err(error) => cli::log!("{} left: {error}", self.address),
+        })
+    }
+
+    /// Serves the client with two threads, until it leaves and the writer has ended.
+    fn run(&self) -> io::Result<()> {
+        // Send each line at once, without waiting for acknowledgements (lesson 03).
+        self.stream.set_nodelay(true)?;
+        let (outbox, lines) = outbox::bounded(self.limits.max_backlog);
+        let (writing, written) = mpsc::channel();
+        thread::scope(|scope| {
+            let writer = thread::Builder::new().name("writer".into());
+            writer.spawn_scoped(scope, || self.write_lines(lines, writing))?;
+            let result = self.stay(outbox);
+            self.let_go(result.is_ok(), &written);
+            result
+        })
+    }
+
+    /// Keeps the client in the chat for as long as it sends.
+    fn stay(&self, outbox: Outbox) -> io::Result<()> {
+        let stream = Arc::clone(&self.stream);
+        if !lock(&self.chat).arrive(self.id, Client { outbox, stream }) {
+            return Ok(()); // too late: the server is closing
+        }
+        // From here on, a `?` or a panic drops the guard: the client leaves the chat.
+        let _presence = Presence(self);
+        cli::log!("{} connected", self.address);
+        self.read_lines()
+    }
+
+    /// Passes on the client's lines until it stops sending.
+    fn read_lines(&self) -> io::Result<()> {
+        let mut lines = Lines::new(self.limits.max_line);
+        let mut rate = Rate::new(self.limits.max_rate, Instant::now());
+        let mut silence = Refusal::NoName(self.limits.name_timeout);
+        let mut deadline = Instant::now() + self.limits.name_timeout;
+        let mut packet = [0; 4096];
+        loop {
+            // Time: wait for what the client sends, until the deadline.
+            let Some(count) = self.read_by(deadline, &mut packet)? else {
+                return self.refuse(silence);
+            };
+            // Length and rate: pass on the lines up to the first one beyond a limit.
+            let mut said = Vec::new();
+            let within_limits = lines.feed(&packet[..count]).try_for_each(|line| {
+                let line = line?;
+                rate.take(&line, Instant::now())?;
+                said.push(line);
+                Ok(())
+            });
+            // Refused names do not put off the deadline for a name.
+            if lock(&self.chat).hear(self.id, &said) {
+                silence = Refusal::Idle(self.limits.idle_timeout);
+                deadline = Instant::now() + self.limits.idle_timeout;
+            }
+            if count == 0 || within_limits.is_err() {
+                return within_limits.or_else(|refusal| self.refuse(refusal));
             }
         }
     }
-}
 
-/// Reads what a client that was put out still sends, and forgets it. To close on bytes
-/// that were not read would be a reset, and a reset may overtake the reason.
-fn forget_the_rest(mut me: &TcpStream, deadline: Instant) {
-    loop {
-        let now = Instant::now();
-        if now >= deadline {
-            return;
+    /// Reads once. `None` if nothing has come by the deadline.
+    fn read_by(&self, deadline: Instant, packet: &mut [u8]) -> io::Result<Option<usize>> {
+        use ErrorKind::{Interrupted, TimedOut, WouldBlock};
+        loop {
+            let time = deadline.saturating_duration_since(Instant::now());
+            if time.is_zero() {
+                return Ok(None);
+            }
+            // An error (on macOS) means that the connection is closed: then no read waits.
+            let _ = self.stream.set_read_timeout(Some(time));
+            match (&*self.stream).read(packet) {
+                // The time is over (the kind depends on the system), or a signal came.
+                Err(error) if matches!(error.kind(), WouldBlock | TimedOut | Interrupted) => {}
+                result => return result.map(Some),
+            }
         }
-        let _ = me.set_read_timeout(Some(deadline - now));
-        match me.read(&mut [0; 4096]) {
-            Ok(0) => return, // it has read all, or will send no more
-            Ok(_) => {}
-            Err(error) if is_no_end(&error) => {}
-            Err(_) => return,
+    }
+
+    /// Tells the client why it is disconnected, behind all that is due to it.
+    fn refuse(&self, refusal: Refusal) -> io::Result<()> {
+        if let Some(client) = lock(&self.chat).clients.get(&self.id) {
+            let _ = client.outbox.try_send(format!("! {refusal}\n").into()); // full: not read
         }
+        Err(refusal.into())
+    }
+
+    /// Gives the client time to take what is due to it, and then cuts it off.
+    fn let_go(&self, left: bool, written: &Receiver<()>) {
+        let time = match left {
+            true => PARTING,
+            false => FAREWELL,
+        };
+        let deadline = Instant::now() + time;
+        if !left {
+            // A close with unread bytes would be a reset, which may overtake the reason.
+            while matches!(self.read_by(deadline, &mut [0; 4096]), Ok(Some(1..))) {}
+        }
+        let time = deadline.saturating_duration_since(Instant::now());
+        if written.recv_timeout(time) == Err(RecvTimeoutError::Timeout) {
+            let _ = self.stream.shutdown(Shutdown::Both); // wakes the writer
+        }
+    }
+
+    /// Waits for a line, and writes it with the lines that have gathered behind it. Ends
+    /// when the chat has dropped the outbox, and all that was in it is written.
+    fn write_lines(&self, lines: outbox::Lines, _written: Sender<()>) {
+        while let Ok(line) = lines.recv() {
+            thread::yield_now(); // let the clients that speak go on: more lines gather
+            let mut gathered = String::from(&*line);
+            for line in lines.try_iter() {
+                gathered += &line;
+            }
+            if (&*self.stream).write_all(gathered.as_bytes()).is_err() {
+                return; // the reader sees the end of the connection too, and leaves
+            }
+        }
+        if lock(&self.chat).closing {
+            let _ = (&*self.stream).write_all(b"* the server is closing\n"); // likewise
+        }
+        // Half-close: a client that sees the end closes too, and then the reader ends.
+        let _ = self.stream.shutdown(Shutdown::Write);
     }
 }
 
-/// A read that has taken too long (two kinds of error, depending on the system), or was
-/// interrupted, as happens when the server is suspended and goes on.
-fn is_no_end(error: &io::Error) -> bool {
-    use ErrorKind::{Interrupted, TimedOut, WouldBlock};
-    matches!(error.kind(), WouldBlock | TimedOut | Interrupted)
-}
-
-/// Somebody's being here. When it is dropped, in whatever way the thread ends, the
-/// client leaves, and the others are told once.
-struct Presence<'a> {
-    id: Id,
-    chat: &'a Mutex<Chat>,
-}
+/// Keeps a client in the chat until dropped, in whatever way its thread ends.
+struct Presence<'a>(&'a Session);
 
 impl Drop for Presence<'_> {
     fn drop(&mut self) {
-        let mut chat = lock(self.chat);
-        let outcome = chat.room.leave(self.id, Leaving::Left);
-        chat.send(self.id, outcome);
-        chat.clients.remove(&self.id);
+        if thread::panicking() {
+            let _ = self.0.stream.shutdown(Shutdown::Both); // wakes the writer
+        }
+        lock(&self.0.chat).leave(self.0.id);
     }
 }
 
-/// Waits for the lock. A thread that panicked while it held it has "poisoned" it; but
-/// the room is changed in one go, before anything is sent, so it is in order.
+/// Waits for the lock. A thread that panicked while it held the lock has "poisoned" it. The
+/// chat is in order all the same: `hear` and `leave` change the room before they send.
 fn lock(chat: &Mutex<Chat>) -> MutexGuard<'_, Chat> {
     chat.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The room and its clients. One lock protects both and, with them, the order: a line
+/// goes to everybody before the next line does.
+#[derive(Default)]
+struct Chat {
+    /// Set once; no client arrives after that.
+    closing: bool,
+    room: Room,
+    clients: HashMap<Id, Client>,
+}
+
+/// A client, as the others see it.
+struct Client {
+    /// Lines on their way to the client. Once it is dropped, the writer ends.
+    outbox: Outbox,
+    /// To disconnect the client.
+    stream: Arc<TcpStream>,
+}
+
 impl Chat {
-    /// False when the server is closing.
-    fn arrive(&mut self, id: Id, outbox: SyncSender<Line>, stream: &Arc<TcpStream>) -> bool {
-        if !self.closing {
-            self.room.arrive(id);
-            self.clients.insert(id, (outbox, Arc::clone(stream)));
+    /// A client has connected. False when the server is closing.
+    fn arrive(&mut self, id: Id, client: Client) -> bool {
+        if self.closing {
+            return false;
         }
-        !self.closing
+        self.room.arrive(id);
+        self.clients.insert(id, client);
+        true
     }
 
-    /// Nothing is accepted any more. Without its outbox each writer ends, as soon as all
-    /// that was in it is written.
+    /// Drops all outboxes: each writer ends as soon as what was in its outbox is written.
     fn close(&mut self) {
         self.closing = true;
         self.clients.clear();
     }
 
-    /// Tells the room what a client says, and sends what it answers, all in one piece;
-    /// whether there was anything for the others.
-    fn hear_lines<'a>(
-        &mut self,
-        id: Id,
-        lines: impl Iterator<Item = Result<Cow<'a, str>, TooLong>>,
-        rate: &mut Rate,
-        limits: Limits,
-    ) -> Result<bool, Refusal> {
-        let (mut allowed, mut refusal) = (Vec::new(), None);
-        for line in lines {
-            match line {
-                Err(TooLong) => refusal = Some(Refusal::LineTooLong(limits.max_line)),
-                Ok(_) if !rate.allows_a_line(Instant::now()) => {
-                    refusal = Some(Refusal::TooFast(limits.max_rate));
-                    break;
-                }
-                Ok(line) => allowed.push(line),
-            }
-        }
-        allowed.iter().for_each(|line| cli::panic_if_told(line)); // a drill: see lesson 04
-        let outcome: Outcome = allowed
-            .iter()
-            .map(|line| self.room.hear(id, line))
-            .collect();
-        let said_something = outcome.to_others.is_some();
-        self.send(id, outcome);
-        refusal.map_or(Ok(said_something), Err)
+    /// As before, for several lines in one piece. False if nothing was for the others.
+    fn hear(&mut self, id: Id, lines: &[Cow<str>]) -> bool {
+        lines.iter().for_each(|line| cli::panic_if_told(line)); // a drill: see lesson 04
+        let outcome: Outcome = lines.iter().map(|line| self.room.hear(id, line)).collect();
+        let is_for_others = outcome.to_others.is_some();
+        self.send(outcome);
+        is_for_others
     }
 
-    /// Tells a client why it is put out, after all else that is due to it.
-    fn tell(&self, id: Id, refusal: Refusal) {
-        if let Some((outbox, _)) = self.clients.get(&id) {
-            let _ = outbox.try_send(format!("! {refusal}\n").into()); // full: it does not read
-        }
+    /// A client has left: the others are told.
+    fn leave(&mut self, id: Id) {
+        self.clients.remove(&id);
+        let outcome = self.room.leave(id, Leaving::Left);
+        self.send(outcome);
     }
 
-    /// Puts what the room has answered to what this client did into the outboxes, and
-    /// waits for nobody: whoever's outbox is full is put out, and that is announced too.
-    fn send(&mut self, id: Id, outcome: Outcome) {
-        let mut to_send = vec![(id, outcome)];
-        while let Some((id, outcome)) = to_send.pop() {
+    /// Puts each line into the outboxes of its receivers, and never waits. A client whose
+    /// outbox is full is disconnected, and the others are told in turn.
+    fn send(&mut self, outcome: Outcome) {
+        let mut outcomes = vec![outcome];
+        while let Some(outcome) = outcomes.pop() {
             let mut too_slow = Vec::new();
-            for (receiver, line) in self.room.deliveries(id, &outcome) {
-                let outbox = self.clients.get(&receiver).map(|(outbox, _)| outbox);
-                match outbox.map(|outbox| outbox.try_send(Line::clone(line))) {
-                    Some(Err(TrySendError::Full(_))) => too_slow.push(receiver),
-                    // Of one whose writer has ended, the reader sees the end as well.
-                    Some(Ok(()) | Err(TrySendError::Disconnected(_))) | None => {}
+            for (id, line) in self.room.deliveries(&outcome) {
+                if let Some(client) = self.clients.get(&id)
+                    && let Err(TrySendError::Full(_)) = client.outbox.try_send(Line::clone(line))
+                {
+                    too_slow.push(id);
                 }
             }
             for id in too_slow {
-                if let Some((_, stream)) = self.clients.remove(&id) {
-                    let _ = stream.shutdown(Shutdown::Both); // an error: it has gone already
+                if let Some(client) = self.clients.remove(&id) {
+                    let _ = client.stream.shutdown(Shutdown::Both); // an error: gone already
                 }
-                to_send.push((id, self.room.leave(id, Leaving::TooSlow)));
+                outcomes.push(self.room.leave(id, Leaving::TooSlow));
             }
         }
     }
-}
-
-/// Waits for a line, and writes it with all the others that have gathered meanwhile.
-/// Ends when the outbox is gone and all that was in it has been written.
-fn write_lines(mut stream: &TcpStream, outbox: &Receiver<Line>, chat: &Mutex<Chat>) {
-    while let Ok(first) = outbox.recv() {
-        thread::yield_now(); // let those who speak go on: more to gather
-        let mut gathered = String::from(&*first);
-        while gathered.len() < GATHERED
-            && let Ok(line) = outbox.try_recv()
-        {
-            gathered += &line;
-        }
-        if stream.write_all(gathered.as_bytes()).is_err() {
-            return; // the reader sees the end of the connection as well, and leaves
-        }
-    }
-    if lock(chat).closing {
-        let _ = stream.write_all(b"* the server is closing\n"); // an error: as above
-    }
-    // Half-close: a client that sees the end closes too, and then the reader ends.
-    let _ = stream.shutdown(Shutdown::Write);
 }

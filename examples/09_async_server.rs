@@ -3,9 +3,9 @@
 //! Run it:  cargo run --example 09_async_server
 //! Read:    lessons/09_async.md
 //! New:     a task for each client: it reads like a thread, and costs as little as the
-//!          state machine of stage 08, which the compiler now writes. To give something up
-//!          is to drop it.
-//! Broken:  nothing on the wire; but people still type into a terminal.
+//!          state machine of stage 08, which the compiler now writes. Dropping a future
+//!          cancels it.
+//! Broken:  nothing on the wire that we know of; but people still type into a terminal.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -16,15 +16,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use clap::Parser;
-use socket_stages::limits::{Limits, Rate, Refusal};
-use socket_stages::lines::{Lines, TooLong};
-use socket_stages::room::{Id, Leaving, Line, Outcome, Room};
-use socket_stages::{cli, log};
+use socket_stages::backlog::Backlog;
+use socket_stages::cli;
+use socket_stages::limits::{self, FAREWELL, Limits, PARTING, Rate, Refusal};
+use socket_stages::lines::Lines;
+use socket_stages::room::{Id, Leaving, Outcome, Room};
 use tokio::io::AsyncWriteExt;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
-use tokio::sync::mpsc::{self, Receiver, Sender, error::TrySendError};
 use tokio::task::{self, JoinSet};
 use tokio::time::{self, Instant};
 
@@ -36,209 +36,260 @@ struct Args {
     listen: cli::Listen,
 
     /// Seconds that clients have, after Ctrl-C, to read what is still due
-    #[arg(long, value_name = "SECS", default_value_t = 2.0, allow_negative_numbers = true,
+    #[arg(long, value_name = "SECS", default_value = "2", allow_negative_numbers = true,
         value_parser = cli::seconds)]
-    grace: f64,
+    grace: Duration,
 
     #[command(flatten)]
     limits: Limits,
 }
 
-/// How many packets of lines may wait for a client before it is put out; or, if that is
-/// more, as many as there may be clients: all may come at once, and are announced.
-const OUTBOX: usize = 1024;
-
-/// How many bytes leave in one write, or a line more.
-const GATHERED: usize = 64 * 1024;
-
-/// How long a client that has been put out may take to read the reason.
-const FAREWELL: Duration = Duration::from_secs(1);
-
-/// The room, and each client's outbox and what cuts it off. One lock protects both and,
-/// with them, the order. Nobody holds it across an `await`.
-#[derive(Default)]
-struct Chat {
-    closing: bool,
-    room: Room,
-    clients: HashMap<Id, (Sender<Line>, Arc<Notify>)>,
-}
-
-// All tasks on one thread: what they do is too little to share it out among more.
+// All tasks run on one thread: what they do is too little to share it out among more.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), cli::Failure> {
     let args = Args::parse();
     let listener = cli::bind(&args.listen)?;
-    let limits = args.limits.within_the_systems();
     listener.set_nonblocking(true)?;
     let listener = TcpListener::from_std(listener)?;
-    let chat = Arc::new(Mutex::new(Chat::default()));
-    let mut clients = JoinSet::new();
-
+    let chat = Arc::new(Mutex::new(Chat::new(args.limits.max_backlog)));
     let closing = Arc::new(Notify::new());
     let interrupted = Arc::clone(&closing);
     cli::on_interrupt(move || interrupted.notify_one())?;
+    let mut running = accept_all(&listener, &chat, &args, &closing).await;
 
-    for id in 1.. {
-        // 1. Wait for a client, or for the end; meanwhile, take note of tasks that ended.
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            Some(_) = clients.join_next() => continue, // its panic, if any, has been printed
-            () = closing.notified() => break,
-        };
-        let (stream, address) = match accepted {
-            Ok(client) => client,
-            Err(error) => {
-                cli::log!("cannot accept a client: {error}");
-                time::sleep(Duration::from_millis(100)).await; // do not spin
-                continue;
-            }
-        };
-
-        // 2. Only so many may be here at a time.
-        while clients.try_join_next().is_some() {}
-        if clients.len() >= limits.max_clients {
-            cli::log!("{address} turned away: {}", Refusal::Full);
-            turn_away(&stream);
-            continue;
-        }
-
-        // 3. Give it a task of its own, which shares the room.
-        let chat = Arc::clone(&chat);
-        clients.spawn(async move {
-            match serve(stream, address, id, &chat, limits).await {
-                Ok(()) => cli::log!("{address} left"),
-                Err(error) => cli::log!("{address} left: {error}"),
-            }
-        });
-    }
-
-    // 4. Wait until all tasks have ended. Who is still there when the grace is over is cut
-    //    off: to stop a task is to drop it, with its connection.
+    // Stop accepting, and wait until all sessions have ended. Clients that are still there
+    // after the grace are cut off: `shutdown` drops their tasks, and so their connections.
     drop(listener);
     lock(&chat).close();
-    let all_ended = async { while clients.join_next().await.is_some() {} };
-    let _ = time::timeout(Duration::from_secs_f64(args.grace), all_ended).await;
-    clients.shutdown().await;
+    let all_ended = async { while running.join_next().await.is_some() {} };
+    let _ = time::timeout(args.grace, all_ended).await;
+    running.shutdown().await;
     cli::log!("closed");
-    log::flush();
+    socket_stages::log::flush();
     Ok(())
 }
 
-/// Says why, without waiting: the connection is new, so there is room for one line.
-fn turn_away(stream: &TcpStream) {
-    let _ = stream.try_write(format!("! {}\n", Refusal::Full).as_bytes());
-    // Closing on bytes that were not read would be a reset: its name may be here already.
-    let _ = stream.try_read(&mut [0; 4096]);
-}
-
-/// Serves one client: reads and writes at the same time, in one task.
-async fn serve(
-    mut stream: TcpStream,
-    address: SocketAddr,
-    id: Id,
-    chat: &Mutex<Chat>,
-    limits: Limits,
-) -> io::Result<()> {
-    // Each line leaves at once, without waiting for acknowledgements (lesson 03).
-    stream.set_nodelay(true)?;
-    let (reading, writing) = stream.split();
-    let (outbox, lines) = mpsc::channel(OUTBOX.max(limits.max_clients));
-    let cut_off = Arc::new(Notify::new());
-    let mut writer = pin!(write_lines(writing, lines, chat));
-
-    if !lock(chat).arrive(id, outbox, Arc::clone(&cut_off)) {
-        return Ok(()); // too late: the server is closing
-    }
-    // 5. The client leaves the room when this is dropped, in whatever way the task ends.
-    let presence = Presence { id, chat };
-    cli::log!("{address} connected");
-    let mut hearing = pin!(hear_lines(&reading, id, chat, limits));
-    let refusal = tokio::select! {
-        refusal = &mut hearing => refusal?,
-        written = &mut writer => {
-            match written {
-                // The server is closing, and then the client closes too.
-                Ok(()) => forget_the_rest(&reading).await,
-                // The connection is lost, but what was said before is still to be heard.
-                Err(_) => drop(hearing.await?),
-            }
-            return Ok(());
-        }
-        () = cut_off.notified() => return Ok(()), // it was too slow
-    };
-    if let Some(refusal) = refusal {
-        lock(chat).tell(id, refusal);
-    }
-    drop(presence);
-
-    // 6. Its outbox is gone: the writer ends as soon as what was in it is written, if that
-    //    does not take too long.
-    let (time, rest) = match refusal {
-        Some(_) => (FAREWELL, Some(forget_the_rest(&reading))),
-        None => (limits.idle_timeout, None),
-    };
-    let both = async {
-        let written = writer.await;
-        if let Some(rest) = rest {
-            rest.await;
-        }
-        written
-    };
-    let written = time::timeout(time, both).await;
-    match refusal {
-        Some(refusal) => Err(refusal.into()),
-        None => written.unwrap_or(Ok(())),
-    }
-}
-
-/// Passes on what a client says, until it leaves (`None`) or goes beyond a limit.
-async fn hear_lines(
-    me: &ReadHalf<'_>,
-    id: Id,
-    chat: &Mutex<Chat>,
-    limits: Limits,
-) -> io::Result<Option<Refusal>> {
-    let mut lines = Lines::new(limits.max_line);
-    let mut rate = Rate::new(limits.max_rate, Instant::now().into());
-    let mut silence = Refusal::NoName(limits.name_timeout);
-    let mut deadline = Instant::now() + limits.name_timeout;
-    loop {
-        // 7. Wait for what the client sends, until the deadline. To give up waiting loses
-        //    nothing: nothing has been read yet.
-        if time::timeout_at(deadline, me.readable()).await.is_err() {
-            return Ok(Some(silence));
-        }
-        // 8. Pass on the lines that are now complete. (In a block of its own: what is there
-        //    at an `await` takes memory for as long as the client is silent.)
-        let (count, heard) = {
-            let mut packet = [0; 4096];
-            let count = match me.try_read(&mut packet) {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
-                result => result?,
-            };
-            let heard = lines.feed(&packet[..count]);
-            (count, lock(chat).hear_lines(id, heard, &mut rate, limits))
+/// Gives each client a task of its own.
+async fn accept_all(
+    listener: &TcpListener,
+    chat: &Arc<Mutex<Chat>>,
+    args: &Args,
+    closing: &Notify,
+) -> JoinSet<()> {
+    let limits = args.limits.within_the_systems();
+    let mut running = JoinSet::new();
+    for id in 1.. {
+        // Accept, or take note of a task that has ended.
+        let accepted = tokio::select! {
+            accepted = accept(listener) => accepted,
+            Some(_) = running.join_next() => continue, // a panic has been printed already
+            () = closing.notified() => break,
         };
-        match heard {
-            Err(refusal) => return Ok(Some(refusal)),
-            Ok(_) if count == 0 => return Ok(None), // the end of the stream
-            // Refused names do not put off the deadline for a name.
-            Ok(false) => {}
-            Ok(true) => {
-                silence = Refusal::Idle(limits.idle_timeout);
-                deadline = Instant::now() + limits.idle_timeout;
+        let Some((stream, address)) = accepted else {
+            continue;
+        };
+        // Places: only so many clients at a time.
+        while running.try_join_next().is_some() {}
+        if running.len() >= limits.max_clients {
+            if let Ok(stream) = stream.into_std() {
+                limits::turn_away(&stream, address);
             }
+            continue;
         }
-        // 9. The others' turn: if there is always more to read, nothing above ever waits.
-        task::yield_now().await;
+        // Start the client's task, and go back to `accept` at once.
+        let session = Session {
+            id,
+            address,
+            chat: Arc::clone(chat),
+            limits,
+        };
+        running.spawn(session.start(stream));
+    }
+    running
+}
+
+/// Waits for a client. `None` if the system refuses, for example when it is out of
+/// descriptors; the pause keeps the caller's loop from spinning.
+async fn accept(listener: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
+    match listener.accept().await {
+        Ok(client) => Some(client),
+        Err(error) => {
+            cli::log!("cannot accept a client: {error}");
+            time::sleep(Duration::from_millis(100)).await;
+            None
+        }
     }
 }
 
-/// Reads what a client that was put out still sends, and forgets it. To close on bytes
-/// that were not read would be a reset, and a reset may overtake the reason.
-async fn forget_the_rest(me: &ReadHalf<'_>) {
-    while me.readable().await.is_ok() {
-        let result = me.try_read(&mut [0; 4096]);
+/// One connection, as its own task sees it.
+struct Session {
+    id: Id,
+    address: SocketAddr,
+    chat: Arc<Mutex<Chat>>,
+    limits: Limits,
+}
+
+impl Session {
+    /// The client's task.
+    async fn start(self, stream: TcpStream) {
+        match self.run(stream).await {
+            Ok(()) => cli::log!("{} left", self.address),
+            Err(error) => cli::log!("{} left: {error}", self.address),
+        }
+    }
+
+    /// Serves the client: reads and writes at the same time, in one task, until the client
+    /// leaves and all that is due to it is written.
+    async fn run(&self, mut stream: TcpStream) -> io::Result<()> {
+        // Send each line at once, without waiting for acknowledgements (lesson 03).
+        stream.set_nodelay(true)?;
+        let (reading, writing) = stream.split();
+        let Some(client) = lock(&self.chat).arrive(self.id) else {
+            return Ok(()); // too late: the server is closing
+        };
+        cli::log!("{} connected", self.address);
+        let mut writer = pin!(self.write_lines(writing, &client.news));
+        let mut reader = pin!(self.read_lines(&reading));
+        tokio::select! {
+            biased; // in this order, if several are ready
+            () = client.cut_off.notified() => Ok(()), // it was too slow
+            result = &mut reader => {
+                lock(&self.chat).leave(self.id);
+                self.let_go(result.is_ok(), writer, &reading).await;
+                result
+            }
+            written = &mut writer => match written {
+                // The server is closing, and then the client closes too.
+                Ok(()) => {
+                    forget_the_rest(&reading).await;
+                    Ok(())
+                }
+                // The connection takes nothing more. Read what the client has said before.
+                Err(_) => reader.await,
+            },
+        }
+    }
+
+    /// Passes on the client's lines until it stops sending.
+    async fn read_lines(&self, stream: &ReadHalf<'_>) -> io::Result<()> {
+        let mut lines = Lines::new(self.limits.max_line);
+        let mut rate = Rate::new(self.limits.max_rate, Instant::now().into());
+        let mut silence = Refusal::NoName(self.limits.name_timeout);
+        let mut deadline = Instant::now() + self.limits.name_timeout;
+        loop {
+            // Time: wait for what the client sends, until the deadline. Nothing has been read
+            // yet, so nothing is lost when the wait is cancelled.
+            let readable = time::timeout_at(deadline, stream.readable()).await;
+            if readable.is_err() {
+                return self.refuse(silence);
+            }
+            match self.read_packet(stream, &mut lines, &mut rate)? {
+                None => return Ok(()), // the end of the stream
+                // Refused names do not put off the deadline for a name.
+                Some(is_for_others) if !is_for_others => {}
+                Some(_) => {
+                    silence = Refusal::Idle(self.limits.idle_timeout);
+                    deadline = Instant::now() + self.limits.idle_timeout;
+                }
+            }
+            // Let the other tasks go on: if there is always more to read, nothing above waits.
+            task::yield_now().await;
+        }
+    }
+
+    /// Reads once, and passes on what has come. `None` is the end of the stream; otherwise,
+    /// whether there was anything for the others. A function of its own, without an `await`:
+    /// so the packet takes no memory while the client is silent.
+    fn read_packet(
+        &self,
+        stream: &ReadHalf<'_>,
+        lines: &mut Lines,
+        rate: &mut Rate,
+    ) -> io::Result<Option<bool>> {
+        let mut packet = [0; 4096];
+        let count = match stream.try_read(&mut packet) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Some(false)),
+            result => result?,
+        };
+        // Length and rate: pass on the lines up to the first one beyond a limit.
+        let mut said = Vec::new();
+        let within_limits = lines.feed(&packet[..count]).try_for_each(|line| {
+            let line = line?;
+            rate.take(&line, Instant::now().into())?;
+            said.push(line);
+            Ok(())
+        });
+        let is_for_others = lock(&self.chat).hear(self.id, &said);
+        within_limits.or_else(|refusal| self.refuse(refusal))?;
+        Ok((count > 0).then_some(is_for_others))
+    }
+
+    /// Tells the client why it is disconnected, behind all that is due to it.
+    fn refuse(&self, refusal: Refusal) -> io::Result<()> {
+        let mut chat = lock(&self.chat);
+        chat.backlog.tell(self.id, &format!("! {refusal}\n"));
+        Err(refusal.into())
+    }
+
+    /// Gives the client time to take what is due to it. Then its connection is dropped.
+    async fn let_go(&self, left: bool, writer: impl Future, stream: &ReadHalf<'_>) {
+        let time = match left {
+            true => PARTING,
+            false => FAREWELL,
+        };
+        let all_due = async {
+            writer.await;
+            if !left {
+                forget_the_rest(stream).await;
+            }
+        };
+        let _ = time::timeout(time, all_due).await;
+    }
+
+    /// Waits for lines, and writes what has gathered. Ends when the client has left the chat,
+    /// and all that is due to it is written.
+    async fn write_lines(&self, mut stream: WriteHalf<'_>, news: &Notify) -> io::Result<()> {
+        loop {
+            let due = lock(&self.chat).backlog.due(self.id);
+            if due.is_empty() {
+                if !lock(&self.chat).clients.contains_key(&self.id) {
+                    break;
+                }
+                news.notified().await;
+                task::yield_now().await; // let the clients that speak go on: more lines gather
+                continue;
+            }
+            match stream.try_write(&due) {
+                Ok(count) => lock(&self.chat).backlog.taken(self.id, count),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    drop(due); // the backlog keeps it until the connection takes more
+                    stream.writable().await?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if lock(&self.chat).closing {
+            stream.write_all(b"* the server is closing\n").await?;
+        }
+        // Half-close: a client that sees the end closes too, and then the reader ends.
+        stream.shutdown().await
+    }
+}
+
+/// However the task ends, the client leaves the chat.
+impl Drop for Session {
+    fn drop(&mut self) {
+        let mut chat = lock(&self.chat);
+        chat.leave(self.id);
+        chat.backlog.forget(self.id);
+    }
+}
+
+/// Reads and forgets what a client still sends. A close with unread bytes would be a reset,
+/// which may overtake the reason.
+async fn forget_the_rest(stream: &ReadHalf<'_>) {
+    while stream.readable().await.is_ok() {
+        let result = stream.try_read(&mut [0; 4096]);
         match result {
             Ok(0) => return,
             Err(error) if error.kind() != ErrorKind::WouldBlock => return,
@@ -247,126 +298,104 @@ async fn forget_the_rest(me: &ReadHalf<'_>) {
     }
 }
 
-/// Somebody's being here. When it is dropped, in whatever way the task ends, the client
-/// leaves, and the others are told once.
-struct Presence<'a> {
-    id: Id,
-    chat: &'a Mutex<Chat>,
-}
-
-impl Drop for Presence<'_> {
-    fn drop(&mut self) {
-        let mut chat = lock(self.chat);
-        let outcome = chat.room.leave(self.id, Leaving::Left);
-        chat.send(self.id, outcome);
-        chat.clients.remove(&self.id);
-    }
-}
-
-/// Takes the lock, for no longer than it takes to fill some outboxes. A task that panicked
-/// while it held it has "poisoned" it; but the room is changed in one go, before anything
-/// is sent, so it is in order.
+/// Takes the lock, and never holds it across an `await`. A task that panicked while it held
+/// the lock has "poisoned" it. The chat is in order all the same: `hear` and `leave` change
+/// the room before they send.
 fn lock(chat: &Mutex<Chat>) -> MutexGuard<'_, Chat> {
     chat.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Chat {
-    /// False when the server is closing.
-    fn arrive(&mut self, id: Id, outbox: Sender<Line>, cut_off: Arc<Notify>) -> bool {
-        if !self.closing {
-            self.room.arrive(id);
-            self.clients.insert(id, (outbox, cut_off));
-        }
-        !self.closing
-    }
-
-    /// Nothing is accepted any more. Without its outbox each writer ends, as soon as all
-    /// that was in it is written.
-    fn close(&mut self) {
-        self.closing = true;
-        self.clients.clear();
-    }
-
-    /// Tells the room what a client says, and sends what it answers, all in one piece;
-    /// whether there was anything for the others.
-    fn hear_lines<'a>(
-        &mut self,
-        id: Id,
-        lines: impl Iterator<Item = Result<Cow<'a, str>, TooLong>>,
-        rate: &mut Rate,
-        limits: Limits,
-    ) -> Result<bool, Refusal> {
-        let (mut allowed, mut refusal) = (Vec::new(), None);
-        for line in lines {
-            match line {
-                Err(TooLong) => refusal = Some(Refusal::LineTooLong(limits.max_line)),
-                Ok(_) if !rate.allows_a_line(Instant::now().into()) => {
-                    refusal = Some(Refusal::TooFast(limits.max_rate));
-                    break;
-                }
-                Ok(line) => allowed.push(line),
-            }
-        }
-        allowed.iter().for_each(|line| cli::panic_if_told(line)); // a drill: see lesson 04
-        let outcome: Outcome = allowed
-            .iter()
-            .map(|line| self.room.hear(id, line))
-            .collect();
-        let said_something = outcome.to_others.is_some();
-        self.send(id, outcome);
-        refusal.map_or(Ok(said_something), Err)
-    }
-
-    /// Tells a client why it is put out, after all else that is due to it.
-    fn tell(&self, id: Id, refusal: Refusal) {
-        if let Some((outbox, _)) = self.clients.get(&id) {
-            let _ = outbox.try_send(format!("! {refusal}\n").into()); // full: it does not read
-        }
-    }
-
-    /// Puts what the room has answered to what this client did into the outboxes, and
-    /// waits for nobody: whoever's outbox is full is put out, and that is announced too.
-    fn send(&mut self, id: Id, outcome: Outcome) {
-        let mut to_send = vec![(id, outcome)];
-        while let Some((id, outcome)) = to_send.pop() {
-            let mut too_slow = Vec::new();
-            for (receiver, line) in self.room.deliveries(id, &outcome) {
-                let outbox = self.clients.get(&receiver).map(|(outbox, _)| outbox);
-                match outbox.map(|outbox| outbox.try_send(Line::clone(line))) {
-                    Some(Err(TrySendError::Full(_))) => too_slow.push(receiver),
-                    // Of one whose writer has ended, the task is about to end as well.
-                    Some(Ok(()) | Err(TrySendError::Closed(_))) | None => {}
-                }
-            }
-            for id in too_slow {
-                if let Some((_, cut_off)) = self.clients.remove(&id) {
-                    cut_off.notify_one();
-                }
-                to_send.push((id, self.room.leave(id, Leaving::TooSlow)));
-            }
-        }
-    }
+/// The room, its clients, and what is due to them. One lock protects all and, with them, the
+/// order: a line goes to everybody before the next line does.
+struct Chat {
+    /// Set once; no client arrives after that.
+    closing: bool,
+    room: Room,
+    backlog: Backlog,
+    clients: HashMap<Id, Arc<Client>>,
 }
 
-/// Waits for a line, and writes it with all the others that have gathered meanwhile.
-/// Ends when the outbox is gone and all that was in it has been written.
-async fn write_lines(
-    mut stream: WriteHalf<'_>,
-    mut outbox: Receiver<Line>,
-    chat: &Mutex<Chat>,
-) -> io::Result<()> {
-    while let Some(first) = outbox.recv().await {
-        let mut gathered = String::from(&*first);
-        while gathered.len() < GATHERED
-            && let Ok(line) = outbox.try_recv()
-        {
-            gathered += &line;
+/// A client, as the others see it.
+#[derive(Default)]
+struct Client {
+    /// Wakes its writer: there may be something due.
+    news: Notify,
+    /// To disconnect the client.
+    cut_off: Notify,
+}
+
+impl Chat {
+    /// An empty chat, in which each client may be so many bytes behind.
+    fn new(max_backlog: usize) -> Self {
+        Self {
+            closing: false,
+            room: Room::new(),
+            backlog: Backlog::new(max_backlog),
+            clients: HashMap::new(),
         }
-        stream.write_all(gathered.as_bytes()).await?;
     }
-    if lock(chat).closing {
-        stream.write_all(b"* the server is closing\n").await?;
+
+    /// A client has connected. `None` when the server is closing.
+    fn arrive(&mut self, id: Id) -> Option<Arc<Client>> {
+        if self.closing {
+            return None;
+        }
+        self.room.arrive(id);
+        self.backlog.arrive(id);
+        Some(Arc::clone(self.clients.entry(id).or_default()))
     }
-    // Half-close: a client that sees the end closes too, and then the reader ends.
-    stream.shutdown().await
+
+    /// Drops all clients: each writer ends as soon as what is due to its client is written.
+    fn close(&mut self) {
+        self.closing = true;
+        self.room = Room::new(); // nothing more is said
+        self.clients
+            .drain()
+            .for_each(|(_, client)| client.news.notify_one());
+    }
+
+    /// A client has sent lines: tells the room, and sends what the room answers, in one
+    /// piece. False if there was nothing for the others.
+    fn hear(&mut self, id: Id, lines: &[Cow<str>]) -> bool {
+        lines.iter().for_each(|line| cli::panic_if_told(line)); // a drill: see lesson 04
+        let outcome: Outcome = lines.iter().map(|line| self.room.hear(id, line)).collect();
+        let is_for_others = outcome.to_others.is_some();
+        self.send(outcome);
+        is_for_others
+    }
+
+    /// A client has left: the others are told.
+    fn leave(&mut self, id: Id) {
+        if let Some(client) = self.clients.remove(&id) {
+            client.news.notify_one(); // so that its writer ends
+        }
+        self.backlog.leave(id);
+        let outcome = self.room.leave(id, Leaving::Left);
+        self.send(outcome);
+    }
+
+    /// Adds each line to the backlog, and wakes the writers of its receivers. A client that is
+    /// too far behind is disconnected, and the others are told in turn.
+    fn send(&mut self, outcome: Outcome) {
+        let mut outcomes = vec![outcome];
+        while let Some(outcome) = outcomes.pop() {
+            for id in self.backlog.add(&outcome) {
+                if let Some(client) = self.clients.remove(&id) {
+                    client.cut_off.notify_one();
+                }
+                outcomes.push(self.room.leave(id, Leaving::TooSlow));
+            }
+            match outcome.to_others {
+                Some(_) => self
+                    .clients
+                    .values()
+                    .for_each(|client| client.news.notify_one()),
+                None => {
+                    if let Some(client) = self.clients.get(&outcome.author) {
+                        client.news.notify_one();
+                    }
+                }
+            }
+        }
+    }
 }

@@ -2,9 +2,9 @@
 //!
 //! Run it:  cargo run --features window --example 10_window_client
 //! Read:    lessons/10_window.md
-//! New:     the window's thread never waits for the network: a reader and a writer do, and
-//!          hand over what has come through a channel, and wake the window.
-//! Broken:  nothing that we know of; `--freeze` shows what becomes of a window that reads
+//! New:     the window's thread never waits for the network. A reader and a writer do. The
+//!          reader hands over what has come through a bounded channel, and wakes the window.
+//! Broken:  nothing that we know of. `--freeze` shows what happens to a window that reads
 //!          from its server itself.
 
 use std::borrow::Cow;
@@ -16,11 +16,12 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use eframe::egui::{self, ViewportCommand};
 use socket_stages::cli;
 use socket_stages::lines::{Lines, TooLong};
-use socket_stages::window;
-use socket_stages::window::client::{Shown, Wish};
+use socket_stages_window as window;
+use window::client::{Shown, Wish};
+use window::eframe;
+use window::eframe::egui::{self, ViewportCommand};
 
 /// Joins the chat from a window.
 #[derive(Parser)]
@@ -29,20 +30,20 @@ pub struct Args {
     #[command(flatten)]
     connect: cli::Connect,
 
-    /// The name to fill in
+    /// Name to fill in
     #[arg(long, default_value = "")]
     name: String,
 
-    /// A drill: read from the server in the window's own thread, and see it freeze
+    /// A drill: read from the server in the window's own thread, which freezes the window
     #[arg(long)]
     freeze: bool,
 }
 
-/// How many events may wait for the window. When there are more, the reader waits, and so
-/// in the end does the server: it takes no memory here.
+/// How many events may wait for the window. When there are more, the reader waits, and in
+/// the end the server waits too. So a flood takes no memory here.
 const WAITING: usize = 64;
 
-/// How long the window may take, in each frame, to take in what has come.
+/// How long the window may take events in each frame.
 const INTAKE: Duration = Duration::from_millis(5);
 
 /// How many lines may wait for the server.
@@ -54,11 +55,11 @@ const LONGEST: usize = 64 * 1024;
 /// How soon the window shows what has come: 60 frames a second, not one for each line.
 const FRAME: Duration = Duration::from_millis(16);
 
-/// How long one address may take to answer: longer, and threads that nobody waits for any
-/// more would pile up.
+/// How long one address may take to answer. The thread that waits for it cannot be stopped,
+/// and after *Give up* such threads must not pile up.
 const CONNECTING: Duration = Duration::from_secs(10);
 
-/// How long a server may take to close, once we have said good-bye.
+/// How long the server may take to close after the half-close.
 const GRACE: Duration = Duration::from_secs(2);
 
 fn main() -> Result<(), cli::Failure> {
@@ -70,7 +71,7 @@ fn main() -> Result<(), cli::Failure> {
     Ok(())
 }
 
-/// Ctrl-C closes the window, and that ends everything in order.
+/// Lets Ctrl-C close the window. That ends everything in order.
 fn close_on_interrupt(context: &egui::Context) {
     let context = context.clone();
     let handled = cli::on_interrupt(move || {
@@ -84,39 +85,43 @@ fn close_on_interrupt(context: &egui::Context) {
 
 /// What the threads tell the window.
 enum Event {
-    /// The connection is there.
+    /// The connection is made.
     Connected(Arc<TcpStream>),
-    /// These lines have arrived, in one packet.
+    /// These lines have arrived, with one read.
     Lines(Vec<String>),
-    /// The connection has ended, or never came to be: for this reason, or because the
-    /// server has closed it.
+    /// The connection has ended, or could not be made, for this reason. `None`: the server
+    /// has closed it.
     Ended(Option<String>),
 }
 
-/// The window's thread: it shows what has happened, does what is wished for, and waits for
-/// nobody.
+/// The window. Its thread draws it, does what the person in front of it wishes, and never
+/// waits.
 pub struct Window {
     shown: Shown,
     connection: Option<Connection>,
+    /// For the drill: the window's own reader.
     freeze: Option<Lines>,
+    /// The window was asked to close, and closes when the connection has ended.
     closing: bool,
     context: egui::Context,
 }
 
-/// The window's end of a connection, whose threads are at the other.
+/// A connection, as the window sees it. Its threads are the reader and the writer.
 struct Connection {
     events: Receiver<Event>,
-    /// `None` when all is said: without it the writer half-closes, and ends.
+    /// Lines on their way to the server. Once it is dropped, the writer half-closes and ends.
     outbox: Option<SyncSender<String>>,
-    /// `None` until it is there.
+    /// `None` until the connection is made.
     stream: Option<Arc<TcpStream>>,
     reader: JoinHandle<()>,
+    /// Why the connection has ended, if the server has not closed it.
     why: Option<String>,
-    /// When whoever still holds it up is cut off.
+    /// When to cut the connection off, if the server has not closed it by then.
     deadline: Option<Instant>,
 }
 
 impl Window {
+    /// Opens with these fields filled in, and not connected.
     pub fn new(args: Args, context: &egui::Context) -> Self {
         let Args {
             connect: cli::Connect { host, port },
@@ -132,12 +137,12 @@ impl Window {
         }
     }
 
+    /// What stands in the window.
     pub fn shown(&self) -> &Shown {
         &self.shown
     }
 
-    /// 1. Take what the threads have handed over: no more than is there, and no more than a
-    ///    frame has time for.
+    /// Take what the threads have handed over, as far as a frame has time for it. Never wait.
     fn take_events(&mut self) {
         let deadline = Instant::now() + INTAKE;
         while Instant::now() < deadline {
@@ -147,13 +152,14 @@ impl Window {
             match connection.events.try_recv() {
                 Ok(event) => self.happens(event),
                 Err(TryRecvError::Empty) => return,
-                // Both threads have ended, so this does not wait.
+                // Both threads have ended, so joining them does not wait.
                 Err(TryRecvError::Disconnected) => self.end(),
             }
         }
         self.context.request_repaint(); // there may be more
     }
 
+    /// Shows what has happened.
     fn happens(&mut self, event: Event) {
         let Some(connection) = &mut self.connection else {
             return;
@@ -171,15 +177,19 @@ impl Window {
         }
     }
 
-    /// 2. Do what the person in front of the window wants.
+    /// Do what the person in front of the window wishes.
     fn fulfil(&mut self, wish: Wish) {
         match wish {
             Wish::Connect { host, port } if self.connection.is_none() => self.connect(host, port),
-            Wish::Connect { .. } => {} // it is just ending
+            Wish::Connect { .. } => {} // the last connection is just ending
             Wish::Name(name) => {
                 if self.send(name) {
                     self.shown.asking();
                 }
+            }
+            Wish::Say(text) if cli::is_goodbye(&text) => {
+                self.shown.typed.clear();
+                self.leave();
             }
             Wish::Say(text) => {
                 if self.send(text.clone()) {
@@ -190,17 +200,17 @@ impl Window {
         }
     }
 
-    /// Starts the thread that connects, and reads.
+    /// Starts the reader. It connects, and starts the writer.
     fn connect(&mut self, host: String, port: u16) {
         let (events, happening) = mpsc::sync_channel(WAITING);
         let (outbox, lines) = mpsc::sync_channel(OUTBOX);
         let context = self.context.clone();
         let freeze = self.freeze.is_some();
         let reader = thread::Builder::new().name("reader".into()).spawn(move || {
-            let hand = Hand { events, context };
-            let context = hand.context.clone();
-            talk(&host, port, hand, lines, freeze);
-            context.request_repaint(); // nobody holds the channel any more: the window sees it
+            let to_window = ToWindow { events, context };
+            let context = to_window.context.clone();
+            talk(&cli::Connect { host, port }, to_window, lines, freeze);
+            context.request_repaint(); // now the channel is closed: the window sees it
         });
         match reader {
             Ok(reader) => {
@@ -220,7 +230,7 @@ impl Window {
         }
     }
 
-    /// Gives the writer a line, if there is room for it; what is too much stays in the window.
+    /// Puts a line into the outbox. If it is full, the text stays in the window.
     fn send(&mut self, line: String) -> bool {
         let outbox = self.connection.as_ref().and_then(|it| it.outbox.as_ref());
         let sent = outbox.map(|outbox| outbox.try_send(line));
@@ -228,18 +238,19 @@ impl Window {
             self.shown
                 .could_not("the server takes no more at the moment: what you typed is kept");
         }
-        // Of a writer that has ended, the reader tells.
+        // If the writer has ended, the reader sees the end of the connection, and tells it.
         matches!(sent, Some(Ok(())))
     }
 
-    /// Says good-bye: the writer half-closes, and the server is to close.
+    /// Drops the outbox, so the writer half-closes. Then the server should close.
     fn leave(&mut self) {
         let Some(connection) = &mut self.connection else {
             return;
         };
         self.shown.leaving();
         if connection.stream.is_none() {
-            // Nobody can end a thread that waits to be connected; it finds nobody to tell.
+            // A thread that waits to be connected cannot be stopped. It will find that the
+            // window has dropped its end of the channel, and end.
             self.connection = None;
             self.shown.ended(None);
             return;
@@ -248,7 +259,7 @@ impl Window {
         connection.deadline = Some(Instant::now() + GRACE);
     }
 
-    /// Who has not closed by the deadline is cut off: that wakes the reader and the writer.
+    /// Cuts the connection off at the deadline. That wakes the reader and the writer.
     fn keep_deadline(&mut self) {
         let Some(connection) = &self.connection else {
             return;
@@ -258,22 +269,23 @@ impl Window {
         };
         match deadline.checked_duration_since(Instant::now()) {
             Some(left) => self.context.request_repaint_after(left),
-            None => drop(stream.shutdown(Shutdown::Both)), // an error: it has ended already
+            None => drop(stream.shutdown(Shutdown::Both)), // an error: it has ended
         }
     }
 
+    /// Both threads have ended.
     fn end(&mut self) {
         if let Some(connection) = self.connection.take() {
-            let _ = connection.reader.join(); // its panic, if any, has been printed
+            let _ = connection.reader.join(); // a panic has been printed already
             self.shown.ended(connection.why);
         }
     }
 
-    /// 3. Closing the window: leave first, and close when that is done.
+    /// Close the window when the connection has ended, and not before.
     fn keep_closing(&mut self, context: &egui::Context) {
         let asked = context.input(|input| input.viewport().close_requested());
         if asked && !self.closing {
-            self.closing = true; // asked a second time, it does not wait
+            self.closing = true; // the second time, the window does not wait
             self.leave();
             if self.connection.is_some() {
                 context.send_viewport_cmd(ViewportCommand::CancelClose);
@@ -283,8 +295,8 @@ impl Window {
         }
     }
 
-    /// FAULT, if asked for: this waits until the server says something. Meanwhile nothing is
-    /// drawn, no key is heard, and the window cannot even be closed.
+    /// FAULT, if `--freeze` asks for it: this waits until the server sends something. Until
+    /// then nothing is drawn, no key is read, and the window cannot even be closed.
     fn read_here(&mut self) {
         let stream = self.connection.as_ref().and_then(|it| it.stream.clone());
         let (Some(stream), Some(lines)) = (stream, &mut self.freeze) else {
@@ -317,57 +329,55 @@ impl eframe::App for Window {
     }
 }
 
-/// What the reader has in its hand: the way to the window.
-struct Hand {
+/// A thread's way to the window.
+struct ToWindow {
     events: SyncSender<Event>,
     context: egui::Context,
 }
 
-impl Hand {
-    /// Hands something over, and wakes the window. False when the window does not want it
-    /// any more.
-    fn over(&self, event: Event) -> bool {
-        let wanted = self.events.send(event).is_ok();
+impl ToWindow {
+    /// Hands an event over, and wakes the window. It may wait. False when the window does
+    /// not want it any more.
+    fn tell(&self, event: Event) -> bool {
+        let is_wanted = self.events.send(event).is_ok();
         self.context.request_repaint_after(FRAME);
-        wanted
+        is_wanted
     }
 }
 
-/// The reader's thread: connects, starts the writer, reads until the end.
-fn talk(host: &str, port: u16, hand: Hand, lines: Receiver<String>, freeze: bool) {
-    let stream = match connect(host, port) {
+/// The `reader` thread: connects, starts the writer, and reads until the connection ends.
+fn talk(server: &cli::Connect, window: ToWindow, lines: Receiver<String>, freeze: bool) {
+    let stream = match connect(&server.host, server.port) {
         Ok(stream) => Arc::new(stream),
         Err(why) => {
-            hand.over(Event::Ended(Some(why)));
+            window.tell(Event::Ended(Some(why)));
             return;
         }
     };
-    cli::log!("connected to {host}:{port}");
+    cli::log!("connected to {}:{}", server.host, server.port);
     let sending = Arc::clone(&stream);
-    let writer = thread::Builder::new()
-        .name("writer".into())
-        .spawn(move || write_lines(&sending, &lines));
-    let writer = match writer {
+    let writer = thread::Builder::new().name("writer".into());
+    let writer = match writer.spawn(move || write_lines(&sending, &lines)) {
         Ok(writer) => writer,
         Err(error) => {
             let why = format!("cannot start a thread: {error}");
-            hand.over(Event::Ended(Some(why)));
+            window.tell(Event::Ended(Some(why)));
             return;
         }
     };
-    if hand.over(Event::Connected(Arc::clone(&stream))) && !freeze {
-        let why = read_lines(&stream, &hand).err();
+    if window.tell(Event::Connected(Arc::clone(&stream))) && !freeze {
+        let why = read_lines(&stream, &window).err();
         let why = why.map(|error| format!("the connection was lost: {error}"));
-        // Nothing more comes in, so nothing more needs to go out: this ends the writer if
-        // it waits for a server that does not read.
+        // No more can come in, so no more needs to go out. This ends the writer if it waits
+        // for a server that does not read.
         let _ = stream.shutdown(Shutdown::Both);
-        hand.over(Event::Ended(why));
+        window.tell(Event::Ended(why));
     }
-    // It ends when the window has dropped the outbox.
+    // The writer ends when the window has dropped the outbox.
     let _ = writer.join();
 }
 
-/// Connects; the error is a sentence for the person in front of the window.
+/// Connects. The error is a sentence for the person in front of the window.
 fn connect(host: &str, port: u16) -> Result<TcpStream, String> {
     let addresses = (host, port)
         .to_socket_addrs()
@@ -381,12 +391,12 @@ fn connect(host: &str, port: u16) -> Result<TcpStream, String> {
         }
         _ => format!("cannot connect to {host} port {port}: {error}"),
     })?;
-    // Each line leaves at once (lesson 03). An error: then it leaves a little later.
+    // Send each line at once (lesson 03). An error: then lines are sent a little later.
     let _ = stream.set_nodelay(true);
     Ok(stream)
 }
 
-/// One machine may have several addresses, and one of them may not answer.
+/// Tries all addresses of a machine: it may have several, and one may not answer.
 fn connect_to_one_of(addresses: impl Iterator<Item = SocketAddr>) -> io::Result<TcpStream> {
     let mut failed = ErrorKind::HostUnreachable.into(); // no address at all
     for address in addresses {
@@ -398,9 +408,9 @@ fn connect_to_one_of(addresses: impl Iterator<Item = SocketAddr>) -> io::Result<
     Err(failed)
 }
 
-/// Hands over the lines of one packet after the other, until the server closes or the
-/// window is not interested any more.
-fn read_lines(mut stream: &TcpStream, hand: &Hand) -> io::Result<()> {
+/// Reads, and hands over the lines of each read, until the server closes or the window does
+/// not want any more.
+fn read_lines(mut stream: &TcpStream, window: &ToWindow) -> io::Result<()> {
     let mut lines = Lines::new(LONGEST);
     let mut packet = [0; 16 * 1024];
     loop {
@@ -410,21 +420,23 @@ fn read_lines(mut stream: &TcpStream, hand: &Hand) -> io::Result<()> {
         };
         let heard = lines.feed(&packet[..count]);
         let heard: Result<Vec<_>, _> = heard.map(|line| line.map(Cow::into_owned)).collect();
-        let heard = heard.map_err(|TooLong| io::Error::other("a line was too long"))?;
-        if !hand.over(Event::Lines(heard)) || count == 0 {
+        let heard = heard.map_err(|TooLong(longest)| {
+            io::Error::other(format!("a line has more than {longest} bytes"))
+        })?;
+        if !window.tell(Event::Lines(heard)) || count == 0 {
             return Ok(());
         }
     }
 }
 
-/// The writer's thread: writes what the window has put into the outbox. When the outbox is
-/// gone it half-closes: what is under way to us still arrives.
+/// The `writer` thread: writes the lines that the window puts into the outbox. When the outbox
+/// is dropped, it half-closes: what the server still sends can arrive.
 fn write_lines(mut stream: &TcpStream, outbox: &Receiver<String>) {
     for mut line in outbox {
         line.push('\n');
         if stream.write_all(line.as_bytes()).is_err() {
-            return; // the reader sees the end of the connection as well, and tells
+            return; // the reader sees the end of the connection too, and tells it
         }
     }
-    let _ = stream.shutdown(Shutdown::Write); // an error: it has ended already
+    let _ = stream.shutdown(Shutdown::Write); // an error: the connection has ended
 }

@@ -1,27 +1,28 @@
-//! The command line that all programs share, and its errors in plain words.
+//! The command line of all programs, and its errors in plain words.
 //!
-//! Stage 00 calls `TcpListener::bind` and `TcpStream::connect` itself and takes
-//! only the options and the [`explain`](Listen::explain) methods from here;
-//! later stages take [`bind`] and [`connect`] too.
+//! Stage 00 calls `TcpListener::bind` and `TcpStream::connect` itself. From here it takes
+//! only the options and the [`explain`](Listen::explain) methods. Later stages take
+//! [`bind`] and [`connect`] too.
 
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use socket2::SockRef;
 
-/// The port of every program that is told no other.
+/// The port that every program uses if the command line gives no other.
 pub const DEFAULT_PORT: u16 = 12345;
 
-/// How many connections may wait to be accepted (`man 2 listen`). `std` asks for 128; when
-/// more come at once, the system ignores the rest, and they try again after a second.
+/// How many connections may wait to be accepted (`man 2 listen`). `std` asks for 128. When
+/// more come at once, the system ignores the rest, and these try again after a second.
 const BACKLOG: i32 = 1024;
 
 /// The last paragraph of each server's `--help`.
 pub const SERVER_HELP: &str = "\
-The first line printed tells the address: listening on ADDRESS:PORT
+The first line that the server prints is: listening on ADDRESS:PORT
 Stop the server with Ctrl-C.";
 
 /// The last paragraph of each client's `--help`.
@@ -29,8 +30,8 @@ pub const CLIENT_HELP: &str = "\
 Type a line and press Enter to send it. To leave, type salir or /quit, or end the
 input: Ctrl-D (on Windows Ctrl-Z, then Enter). The input may also be a pipe or a file.";
 
-/// What `main` returns when a program cannot go on: shown as one sentence, with
-/// exit status 1, and without the back-trace that `RUST_BACKTRACE` would add.
+/// What `main` returns when a program cannot go on. It is shown as one sentence, with
+/// exit status 1, and without the backtrace that `RUST_BACKTRACE` would add.
 pub struct Failure(anyhow::Error);
 
 impl fmt::Debug for Failure {
@@ -64,7 +65,7 @@ pub struct Listen {
 }
 
 impl Listen {
-    /// Turns the error of a bind into a sentence that says what to do next.
+    /// Turns a bind error into a sentence that says what to do next.
     pub fn explain(&self, error: io::Error) -> anyhow::Error {
         let Self { host, port } = self;
         if is_unknown(host) {
@@ -76,11 +77,11 @@ impl Listen {
                  or choose another with --port (0 takes any free one)"
             ),
             ErrorKind::AddrNotAvailable => anyhow!(
-                "{host} is not an address of this machine: give one of its own with \
-                 --host, or 0.0.0.0 for all of them"
+                "{host} is not an address of this machine: give one that is with --host, \
+                 or 0.0.0.0 for all of them"
             ),
             ErrorKind::PermissionDenied => anyhow!(
-                "this user may not listen on port {port}: choose one of 1024 or above \
+                "you are not allowed to listen on port {port}: choose a port from 1024 up \
                  with --port"
             ),
             _ => anyhow!("cannot listen on {host} port {port}: {error}"),
@@ -88,7 +89,7 @@ impl Listen {
     }
 }
 
-/// Where a client finds its server.
+/// Where a client's server is.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Connect {
     /// Address or name of the server's machine
@@ -101,7 +102,7 @@ pub struct Connect {
 }
 
 impl Connect {
-    /// Turns the error of a connect into a sentence that says what to do next.
+    /// Turns a connect error into a sentence that says what to do next.
     pub fn explain(&self, error: io::Error) -> anyhow::Error {
         let Self { host, port } = self;
         if is_unknown(host) {
@@ -110,7 +111,7 @@ impl Connect {
         match error.kind() {
             ErrorKind::ConnectionRefused => anyhow!(
                 "no server listens on port {port} of {host}: start one in another \
-                 terminal first, or tell with --host and --port where it is"
+                 terminal first, or say where it is with --host and --port"
             ),
             ErrorKind::TimedOut | ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => {
                 anyhow!(
@@ -123,29 +124,29 @@ impl Connect {
     }
 }
 
-/// Binds, listens (with a longer queue than `std`'s), and prints `listening on ADDRESS:PORT`, the one line that
-/// people and tests wait for.
+/// Binds, listens with a longer queue than `std`'s, and prints
+/// `listening on ADDRESS:PORT`, the line that people and tests wait for.
 ///
 /// # Errors
 ///
-/// When the host is unknown or the system refuses the address; the message is one
-/// sentence for the person who typed it.
+/// If the host is unknown or the system refuses the address. The message is one sentence
+/// for the person who typed the command.
 pub fn bind(listen: &Listen) -> anyhow::Result<TcpListener> {
     let listener = TcpListener::bind((listen.host.as_str(), listen.port))
         .map_err(|error| listen.explain(error))?;
-    // If the system refuses, the queue remains as short as std has made it.
+    // If the system refuses, the queue stays as short as `std` has made it.
     let _ = SockRef::from(&listener).listen(BACKLOG);
     println!("listening on {}", listener.local_addr()?);
     Ok(listener)
 }
 
-/// Connects, and prints `connected to HOST:PORT`. `TCP_NODELAY` is set (`man 7 tcp`): a
-/// line leaves when it is written, not when an earlier one has been acknowledged.
+/// Connects, and prints `connected to HOST:PORT`. It sets `TCP_NODELAY` (`man 7 tcp`), so
+/// a line is sent at once, even if an earlier one has not been acknowledged.
 ///
 /// # Errors
 ///
-/// When the host is unknown or nobody listens there; the message is one sentence
-/// for the person who typed it.
+/// If the host is unknown or no server listens there. The message is one sentence for the
+/// person who typed the command.
 pub fn connect(connect: &Connect) -> anyhow::Result<TcpStream> {
     let stream = TcpStream::connect((connect.host.as_str(), connect.port))
         .map_err(|error| connect.explain(error))?;
@@ -154,13 +155,13 @@ pub fn connect(connect: &Connect) -> anyhow::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Runs `first` when Ctrl-C is pressed for the first time (SIGINT; on Unix also when
-/// SIGTERM or SIGHUP comes), on a thread of its own. The second time, the program ends at
-/// once, with exit status 130, as shells report a program that Ctrl-C has ended.
+/// Runs `first`, on a thread of its own, when Ctrl-C is pressed for the first time (SIGINT;
+/// on Unix also SIGTERM or SIGHUP). The second time, the program ends at once with exit
+/// status 130, which is what shells report for a program that Ctrl-C has ended.
 ///
 /// # Errors
 ///
-/// When the system refuses the handler.
+/// If the system refuses the handler.
 pub fn on_interrupt(first: impl FnOnce() + Send + 'static) -> anyhow::Result<()> {
     let mut first = Some(first);
     ctrlc::set_handler(move || match first.take() {
@@ -170,9 +171,9 @@ pub fn on_interrupt(first: impl FnOnce() + Send + 'static) -> anyhow::Result<()>
     .context("cannot wait for Ctrl-C")
 }
 
-/// Connects to this program's own listener, and closes: it wakes a thread that waits in
-/// `accept`. It takes a descriptor for a moment; keep one in reserve. Should it fail all
-/// the same, nobody is listening any more.
+/// Wakes a thread that waits in `accept`: connects to this program's own listener, and
+/// closes the connection. That takes a file descriptor for a moment, so keep one in
+/// reserve. If it fails all the same, the listener is closed already.
 pub fn knock(mut listener: SocketAddr) {
     match listener.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => listener.set_ip(Ipv4Addr::LOCALHOST.into()),
@@ -186,18 +187,19 @@ pub fn knock(mut listener: SocketAddr) {
 ///
 /// # Errors
 ///
-/// A sentence, when it is no number, or not from 0 to a day.
-pub fn seconds(text: &str) -> Result<f64, String> {
+/// A sentence, if the text is not a number from 0 to 86400 (a day).
+pub fn seconds(text: &str) -> Result<Duration, String> {
     let seconds = text
         .parse()
         .ok()
         .filter(|secs| (0.0..=86400.0).contains(secs));
-    seconds.ok_or("it must be a number of seconds, from 0 to 86400".into())
+    let time = seconds.map(Duration::from_secs_f64);
+    time.ok_or("it must be a number of seconds, from 0 to 86400".into())
 }
 
-/// Prints a line as `println!` does, but neither waits for a terminal that has stopped nor
-/// panics when there is none any more: see [`log`](mod@crate::log). Call
-/// [`flush`](crate::log::flush) before `main` ends.
+/// Prints a line as `println!` does. But it does not wait while the terminal is stopped
+/// (Ctrl-S), and it does not panic when the output has been closed: see
+/// [`log`](mod@crate::log). Call [`flush`](crate::log::flush) before `main` ends.
 #[macro_export]
 #[doc(hidden)]
 macro_rules! __log {
@@ -208,17 +210,18 @@ macro_rules! __log {
 #[doc(inline)]
 pub use crate::__log as log;
 
-/// Whether a typed line asks to leave: `salir` or `/quit`, whatever its case.
+/// Whether a typed line asks to leave: `salir` or `/quit`, in capitals or not.
 pub fn is_goodbye(line: &str) -> bool {
     matches!(line.trim().to_lowercase().as_str(), "salir" | "/quit")
 }
 
-/// A drill: panics if `line` is what the environment variable `STAGE_PANIC_ON` says, so
-/// that everybody can see what becomes of the others when a client's thread panics.
+/// A fire drill: panics if `line` is the value of the environment variable
+/// `STAGE_PANIC_ON`. So you can see what happens to the other clients when one client's
+/// thread panics.
 ///
 /// # Panics
 ///
-/// When told so.
+/// If `line` is that value.
 pub fn panic_if_told(line: &str) {
     static TEXT: LazyLock<Option<String>> = LazyLock::new(|| std::env::var("STAGE_PANIC_ON").ok());
     if TEXT.as_deref() == Some(line) {
@@ -238,8 +241,8 @@ fn known_port(text: &str) -> Result<u16, String> {
     }
 }
 
-/// Whether the name cannot be resolved. Only asked once something has failed: the
-/// kinds of `io::Error` do not tell a failed look-up from other failures.
+/// Whether the name cannot be resolved. We ask only after something has failed: the kind
+/// of an `io::Error` does not tell a failed look-up from other failures.
 fn is_unknown(host: &str) -> bool {
     (host, 0).to_socket_addrs().is_err()
 }
@@ -247,7 +250,7 @@ fn is_unknown(host: &str) -> bool {
 fn unknown_host(host: &str) -> anyhow::Error {
     match host.rsplit_once(':') {
         Some((host, port)) if port.parse::<u16>().is_ok() => {
-            anyhow!("the port is given apart from the host: --host {host} --port {port}")
+            anyhow!("give the host and the port separately: --host {host} --port {port}")
         }
         _ => anyhow!(
             "no machine called \"{host}\" is known: check the spelling, or give an IP address"

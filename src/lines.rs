@@ -1,41 +1,41 @@
-//! Lines within bounds: what a server can afford to believe of the bytes that arrive.
+//! Splits untrusted bytes into bounded lines. Lesson 07 teaches it.
 //!
-//! [`BufRead::lines`](std::io::BufRead::lines), which stages 01 to 06 use, keeps
-//! everything until the line ends, be it a gibibyte; and it takes bytes that are not
-//! UTF-8 for an error. [`Lines`] keeps no more than one line of the permitted length,
-//! and makes of every line a text that can do no harm on a terminal.
+//! [`BufRead::lines`](std::io::BufRead::lines), which stages 01 to 06 use, keeps everything
+//! until the line ends, even a gibibyte. And it returns an error for bytes that are not UTF-8.
+//! [`Lines`] keeps at most one line of the permitted length, and turns each line into text that
+//! does no harm on a terminal.
 //!
-//! No socket in here: whoever has read some bytes, in whatever way, [feeds](Lines::feed)
-//! them, and gets the lines that they complete. Where one packet ends and the next one
-//! begins makes no difference.
+//! There is no socket in here. The caller reads some bytes, [feeds](Lines::feed) them, and gets
+//! the lines that they complete. It makes no difference where one packet ends and the next one
+//! begins.
 
 use std::borrow::Cow;
 use std::fmt;
 
-/// The beginning of a line whose end has not come yet, and how long it may get.
+/// The beginning of a line whose end has not come yet, and how long the line may become.
 #[derive(Debug)]
 pub struct Lines {
-    /// Takes no memory while there is nothing to keep.
+    /// Takes no memory when there is nothing to keep.
     begun: Vec<u8>,
     /// In bytes, without the line end.
     longest: usize,
     too_long: bool,
 }
 
-/// A line has got longer than is permitted; there is no line after it.
+/// A line is longer than this many bytes. No line comes after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TooLong;
+pub struct TooLong(pub usize);
 
 impl fmt::Display for TooLong {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a line is too long")
+        write!(f, "a line has at most {} bytes", self.0)
     }
 }
 
 impl std::error::Error for TooLong {}
 
 impl Lines {
-    /// Lines of at most `longest` bytes each, the line end not counted.
+    /// For lines of at most `longest` bytes each. The line end does not count.
     pub fn new(longest: usize) -> Self {
         Self {
             begun: Vec::new(),
@@ -44,17 +44,16 @@ impl Lines {
         }
     }
 
-    /// Takes the bytes that have been read, and gives the lines that end in them: as
-    /// [`printable`] text, without the line feed and the carriage return before it. No
-    /// bytes at all stand for the end of the stream, as they do in [`std::io::Read::read`]:
-    /// then a last line needs no line feed.
+    /// Takes the bytes that have been read, and returns the lines that end in them, as
+    /// [`printable`] text. The line feed, and a carriage return before it, are removed. An empty
+    /// slice means the end of the stream, as in [`std::io::Read::read`]: then the last line needs
+    /// no line feed.
     ///
-    /// Take all of the lines before you feed more: those that are not taken are lost.
+    /// Take all the lines before you feed more bytes. Lines that are not taken are lost.
     ///
     /// # Errors
     ///
-    /// [`TooLong`], once and as the last of all, as soon as a line is too long, be its
-    /// end in sight or not.
+    /// [`TooLong`], yielded once, last, when a line is over the limit, ended or not.
     pub fn feed<'a>(
         &'a mut self,
         mut bytes: &'a [u8],
@@ -71,7 +70,8 @@ impl Lines {
                 // The usual case: the whole line is here, and nothing is kept.
                 return Some(self.line(Cow::Borrowed(part)));
             }
-            // Never keep more than would be permitted, a carriage return, and one byte.
+            // Keep the permitted length, a carriage return, and one more byte: enough to know
+            // that the line is too long.
             let most = self.longest.saturating_add(2);
             let room = most.saturating_sub(self.begun.len());
             self.begun.extend_from_slice(&part[..part.len().min(room)]);
@@ -94,10 +94,10 @@ impl Lines {
         })
     }
 
-    /// Also of a part: a carriage return at its end may be that of the line end.
+    /// The line may be a part of one. A carriage return at its end may belong to the line end.
     fn fits(&self, line: &[u8]) -> Result<(), TooLong> {
         let fits = without_carriage_return(line).len() <= self.longest;
-        fits.then_some(()).ok_or(TooLong)
+        fits.then_some(()).ok_or(TooLong(self.longest))
     }
 
     fn give_up<T>(&mut self, error: TooLong) -> Result<T, TooLong> {
@@ -118,13 +118,13 @@ fn text(line: &[u8]) -> Cow<'_, str> {
     }
 }
 
-/// The text with U+FFFD, the replacement character �, in the place of each character that
-/// tells a terminal to do something instead of showing something: control characters
-/// (escape, carriage return, bell, … but not the tab), the separators of lines and
-/// paragraphs, and what embeds or overrides the direction of writing. (A replacement has
-/// three bytes, so the text may get three times as long.)
+/// Replaces each character that tells a terminal to do something, instead of showing something,
+/// by U+FFFD, the replacement character �. These are the control characters (escape, carriage
+/// return, bell and others, but not the tab), the separators of lines and paragraphs, and the
+/// characters that embed or override the direction of writing.
 ///
-/// An escape sequence without its escape is shown as it was typed: `�[2J` clears nothing.
+/// A replacement has three bytes, so the text may become three times as long. An escape sequence
+/// without its escape is shown as it was typed: `�[2J` clears nothing.
 pub fn printable(text: &str) -> Cow<'_, str> {
     let is_harmful = |c: char| match c {
         '\t' => false,
@@ -142,7 +142,7 @@ pub fn printable(text: &str) -> Cow<'_, str> {
 mod tests {
     use super::*;
 
-    /// What comes of these packets, and then the end of the stream.
+    /// The result of these packets, and then the end of the stream.
     fn lines(longest: usize, packets: &[&[u8]]) -> Vec<Result<String, TooLong>> {
         let mut lines = Lines::new(longest);
         let mut all = Vec::new();
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_of_the_greatest_length_is_none_too_long() {
+    fn a_line_of_the_greatest_length_is_allowed() {
         for packets in [&[&b"1234\r\n56"[..]][..], &[b"12", b"34", b"\r", b"\n56"]] {
             assert_eq!(lines(4, packets), [Ok("1234".into()), Ok("56".into())]);
         }
@@ -185,14 +185,14 @@ mod tests {
         ] {
             assert_eq!(
                 lines(4, packets),
-                [Ok("uno".into()), Err(TooLong)],
+                [Ok("uno".into()), Err(TooLong(4))],
                 "{packets:?}"
             );
         }
     }
 
     #[test]
-    fn it_keeps_no_more_than_a_line() {
+    fn it_keeps_no_more_than_one_line() {
         let mut lines = Lines::new(4);
         assert_eq!(lines.feed(&[b'x'; 1 << 20]).count(), 1);
         assert_eq!(lines.begun.capacity(), 0);
@@ -200,7 +200,7 @@ mod tests {
         assert_eq!(lines.feed(&[b'x'; 1 << 16]).count(), 0);
         assert!(lines.begun.capacity() <= (1 << 16) + 8);
         assert_eq!(lines.feed(b"\n").count(), 1);
-        assert_eq!(lines.begun.capacity(), 0, "memory is kept for nothing");
+        assert_eq!(lines.begun.capacity(), 0, "memory is wasted");
     }
 
     #[test]
@@ -213,7 +213,7 @@ mod tests {
     #[test]
     fn nothing_tells_a_terminal_what_to_do() {
         assert_eq!(printable("\u{1b}[2J"), "\u{fffd}[2J");
-        // Over the beginning of the line; a bell; C1, which some terminals obey too.
+        // A return to the beginning of the line, a bell, and C1, which some terminals obey too.
         assert_eq!(
             printable("\r* ana left\u{7}\u{9b}31m"),
             "\u{fffd}* ana left\u{fffd}\u{fffd}31m"

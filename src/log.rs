@@ -1,9 +1,8 @@
-//! A log that makes nobody wait: lines for the standard output, written by a thread of
-//! their own.
+//! A log that never waits: a thread of its own writes the lines to the standard output.
 //!
-//! `println!` waits while a terminal is stopped (Ctrl-S), or nobody reads the pipe, and a
-//! server that waits for its log serves nobody. It panics when the output has been closed.
-//! Here lines are left out, and counted, rather than waited for.
+//! `println!` waits while the terminal is stopped (Ctrl-S), or while no program reads the pipe.
+//! A server that waits for its log serves no client. And `println!` panics when the output has
+//! been closed. Here, when the queue is full, lines are dropped and counted.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -25,11 +24,12 @@ static LOG: Mutex<Log> = Mutex::new(Log {
     is_writing: false,
 });
 
-/// Something has come to be written, or has been.
+/// A line has been added, or lines have been written.
 static CHANGED: Condvar = Condvar::new();
 
 struct Log {
     lines: VecDeque<String>,
+    /// How many lines have been dropped since the last ones were written.
     left_out: usize,
     is_writing: bool,
 }
@@ -39,7 +39,7 @@ pub fn line(text: fmt::Arguments<'_>) {
     static STARTED: Once = Once::new();
     STARTED.call_once(|| {
         let writer = thread::Builder::new().name("log".into()).spawn(write_lines);
-        drop(writer); // without a thread to write it, the log is left out
+        drop(writer); // an error: there is no log, but the server goes on
     });
     let mut log = lock();
     match log.lines.len() < MOST {
@@ -49,7 +49,7 @@ pub fn line(text: fmt::Arguments<'_>) {
     CHANGED.notify_all();
 }
 
-/// Waits until all that has been logged is written; but not longer than a second.
+/// Waits until everything that has been logged is written, for at most a second.
 pub fn flush() {
     let unwritten = |log: &mut Log| log.is_writing || !log.lines.is_empty();
     let written = CHANGED.wait_timeout_while(lock(), PATIENCE, unwritten);
@@ -72,7 +72,7 @@ fn write_lines() {
             count => text += &format!("({count} more lines could not be written)\n"),
         }
         drop(log);
-        // An error: nobody can read it any more, or not now, which is no reason to end.
+        // An error: the output has been closed, or takes no more. The server goes on.
         let mut output = io::stdout();
         let written = output.write_all(text.as_bytes()).and(output.flush());
         log = lock();
@@ -82,7 +82,7 @@ fn write_lines() {
     }
 }
 
-/// Nothing panics with the lock held, so there is nothing that could be out of order.
+/// No code panics while it holds the lock, so the log is always in order.
 fn lock() -> MutexGuard<'static, Log> {
     LOG.lock().unwrap_or_else(PoisonError::into_inner)
 }

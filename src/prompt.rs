@@ -1,11 +1,11 @@
-//! A prompt at which somebody types while lines arrive.
+//! A prompt at which the user types while lines arrive.
 
 use std::io::{self, IsTerminal, Write};
 
-/// The `> ` in front of the line being typed.
+/// The `> ` in front of the line that the user types.
 ///
-/// It is there for people only: when the standard input or output is a pipe or a
-/// file, nothing but the lines themselves is printed.
+/// Only people see it. If the standard input or output is a pipe or a file, only the lines
+/// themselves are printed.
 #[derive(Debug, Clone, Copy)]
 pub struct Prompt {
     visible: bool,
@@ -19,33 +19,44 @@ impl Prompt {
         }
     }
 
-    /// Asks for the next line.
+    /// A prompt that is shown, or not, whatever the standard input and output are.
+    pub fn visible(visible: bool) -> Self {
+        Self { visible }
+    }
+
+    /// Shows the prompt for the next line.
     pub fn show(self) {
-        // An error means that nobody is looking any more; there is nobody to tell.
+        // An error means that the output is closed, so there is nowhere to report it.
         let _ = self.write_prompt(&mut io::stdout().lock());
     }
 
-    /// Asks for something in particular, such as a name.
+    /// Shows the prompt, and before it what to type, such as a name.
     pub fn ask(self, what: &str) {
         // As in `show`.
         let _ = self.write_question(&mut io::stdout().lock(), what);
     }
 
-    /// Prints a line that has arrived above the one being typed, which stays as it is,
-    /// letters, cursor and all, where the terminal can move its cursor and both lines
-    /// fit in a row. Elsewhere the prompt is shown again below; what was typed counts.
+    /// Prints a line that has arrived, above the line that the user is typing. That one
+    /// stays as it is, with its letters and its cursor, if the terminal can move the cursor
+    /// and each of the two lines fits in a row. Otherwise a new prompt is shown below the new line.
+    /// The letters typed before are no longer beside it, but they still count.
     pub fn print(self, line: &str) {
         // As in `show`.
         let _ = self.write_line(&mut io::stdout().lock(), line, columns());
     }
 
-    /// Prints the last line of all, in place of a prompt that nobody will answer.
+    /// Prints the program's last line, in the place of the prompt.
     pub fn close(self, line: &str) {
         // As in `show`.
         let _ = self.write_close(&mut io::stdout().lock(), line, columns());
     }
 
-    fn write_prompt(self, out: &mut impl Write) -> io::Result<()> {
+    /// As [`show`](Self::show), on any terminal.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written to.
+    pub fn write_prompt(self, out: &mut impl Write) -> io::Result<()> {
         if self.visible {
             out.write_all(b"> ")?;
         }
@@ -59,8 +70,15 @@ impl Prompt {
         out.flush()
     }
 
-    fn write_line(self, out: &mut impl Write, line: &str, columns: usize) -> io::Result<()> {
-        // Letters of other scripts may take two columns; a tab, who knows how many.
+    /// As [`print`](Self::print), on any terminal: one with so many columns, or 0 when it may
+    /// not know how to move its cursor.
+    ///
+    /// # Errors
+    ///
+    /// When the terminal cannot be written to.
+    pub fn write_line(self, out: &mut impl Write, line: &str, columns: usize) -> io::Result<()> {
+        // Letters of other scripts may take two columns. How many a tab or another
+        // control character takes, we cannot know.
         let width: usize = line.chars().map(|c| if c.is_ascii() { 1 } else { 2 }).sum();
         let columns = if line.contains(char::is_control) {
             0
@@ -70,20 +88,25 @@ impl Prompt {
         if !self.visible {
             writeln!(out, "{line}")?;
         } else if width < columns {
-            // We cannot know what has been typed: the terminal keeps it until Enter.
-            // But the terminal can push that row down. ECMA-48: VT and CUU make room
-            // below, in case this is the last row; DECSC, CR, IL open a row above;
-            // DECRC, CUD go back to the letter where the cursor was.
+            // We cannot know what the user has typed: the terminal keeps it until Enter.
+            // But the terminal can push that row down. VT and CUU make room below it, in
+            // case it is the last row. DECSC, CR and IL open a row above it. DECRC and CUD
+            // go back to where the cursor was. (ECMA-48; DECSC and DECRC are from the VT100.)
             write!(out, "\x0b\x1b[A\x1b7\r\x1b[L{line}\x1b8\x1b[B")?;
         } else {
-            // The row of the prompt is left behind, and a new one begun. What was
+            // Leave the row of the prompt behind, and begin a new one. What the user has
             // typed still counts.
             write!(out, "\n{line}\n> ")?;
         }
         out.flush()
     }
 
-    fn write_close(self, out: &mut impl Write, line: &str, columns: usize) -> io::Result<()> {
+    /// As [`close`](Self::close), on any terminal: see [`write_line`](Self::write_line).
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written to.
+    pub fn write_close(self, out: &mut impl Write, line: &str, columns: usize) -> io::Result<()> {
         match (self.visible, columns) {
             (false, _) => writeln!(out, "{line}")?,
             (true, 0) => writeln!(out, "\n{line}")?,
@@ -100,83 +123,11 @@ impl Default for Prompt {
     }
 }
 
-/// How wide the terminal is; 0 when it may not know how to move its cursor.
+/// The width of the terminal; 0 if the terminal may be unable to move its cursor.
 fn columns() -> usize {
     match std::env::var_os("TERM") {
         None => 0, // an older Windows console
         Some(kind) if kind == "dumb" => 0,
         Some(_) => terminal_size::terminal_size().map_or(0, |(width, _)| width.0.into()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::num::NonZero;
-
-    use super::*;
-
-    const PROMPT: Prompt = Prompt { visible: true };
-
-    /// A terminal of 5 rows and 80 columns with `before` on it.
-    fn terminal(before: &str) -> vt100::Parser {
-        let [rows, columns] = [5, 80].map(|count| NonZero::new(count).unwrap());
-        let mut terminal = vt100::Parser::new(rows, columns, 0);
-        terminal.process(before.replace('\n', "\r\n").as_bytes());
-        terminal
-    }
-
-    fn print(terminal: &mut vt100::Parser, line: &str) {
-        let mut bytes = Vec::new();
-        PROMPT.write_line(&mut bytes, line, 80).unwrap();
-        // A terminal shows a line feed as carriage return and line feed (ONLCR).
-        let text = String::from_utf8(bytes).unwrap().replace('\n', "\r\n");
-        terminal.process(text.as_bytes());
-    }
-
-    #[test]
-    fn a_line_arrives_above_what_is_being_typed() {
-        let mut terminal = terminal("> ho");
-        print(&mut terminal, "beto: buenas");
-        assert_eq!(terminal.screen().contents(), "beto: buenas\n> ho");
-        assert_eq!(terminal.screen().cursor_position(), (1, 4));
-    }
-
-    #[test]
-    fn so_it_does_on_the_last_row() {
-        let mut terminal = terminal("1\n2\n3\n4\n> ho");
-        print(&mut terminal, "beto: buenas");
-        print(&mut terminal, "carla: 漢字");
-        assert_eq!(
-            terminal.screen().contents(),
-            "3\n4\nbeto: buenas\ncarla: 漢字\n> ho"
-        );
-        assert_eq!(terminal.screen().cursor_position(), (4, 4));
-    }
-
-    #[test]
-    fn a_long_line_leaves_the_prompt_behind_and_shows_it_again() {
-        let mut terminal = terminal("> ho");
-        let long = "long".repeat(20);
-        print(&mut terminal, &long);
-        assert_eq!(terminal.screen().contents(), format!("> ho\n{long}\n> "));
-    }
-
-    #[test]
-    fn the_last_line_takes_the_place_of_the_prompt() {
-        let mut terminal = terminal("beto: buenas\n> ho");
-        let mut bytes = Vec::new();
-        PROMPT.write_close(&mut bytes, "closed", 80).unwrap();
-        terminal.process(&bytes);
-        assert_eq!(terminal.screen().contents(), "beto: buenas\nclosed");
-    }
-
-    #[test]
-    fn a_pipe_gets_the_lines_and_nothing_else() {
-        let mut bytes = Vec::new();
-        let prompt = Prompt { visible: false };
-        prompt.write_prompt(&mut bytes).unwrap();
-        prompt.write_line(&mut bytes, "hola", 80).unwrap();
-        prompt.write_close(&mut bytes, "closed", 80).unwrap();
-        assert_eq!(bytes, b"hola\nclosed\n");
     }
 }

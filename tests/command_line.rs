@@ -1,27 +1,27 @@
 //! The command line of every program in `examples/`: its help, its options, and its
 //! errors, each one sentence that says what to do next.
 
-mod common;
-
 use std::fs;
 use std::net::TcpListener;
 
 use assert_cmd::Command;
-use common::{Program, example, free_port, patience};
+use harness::{Program, build_ahead, example, free_port, patience, root};
 use predicates::prelude::*;
 
-/// The names of all programs that end like this, by their files; but for those of stage 10,
-/// which need a feature, and show their errors in windows.
+/// The names of all programs that end like this, by their files. Not those of stage 10: they
+/// need a feature, and show their errors in windows.
 fn programs(ending: &str) -> Vec<String> {
-    let files = fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/examples")).unwrap();
+    let files = fs::read_dir(root().join("examples")).unwrap();
     let mut names: Vec<_> = files
         .map(|file| file.unwrap().file_name().into_string().unwrap())
-        .filter_map(|file| file.strip_suffix(".rs").map(String::from))
+        // A program is a file, or a folder.
+        .map(|file| file.trim_end_matches(".rs").to_owned())
         .filter(|name| name.ends_with(ending))
         .filter(|name| !name.starts_with("my_") && !name.starts_with("10_"))
         .collect();
     names.sort();
     assert!(!names.is_empty(), "no examples/*{ending}.rs");
+    build_ahead(names.iter().map(String::as_str));
     names
 }
 
@@ -29,7 +29,7 @@ fn run(name: &str, arguments: &[&str]) -> assert_cmd::assert::Assert {
     let mut command = Command::from_std(example(name));
     command
         .env_remove("STAGE_PORT")
-        // Whoever asks for back-traces of panics does not want them of sentences.
+        // A back-trace is for a panic. Below an error in one sentence there is none.
         .env("RUST_BACKTRACE", "1")
         .args(arguments)
         .timeout(patience())
@@ -139,20 +139,20 @@ fn a_host_with_a_port_in_it() {
         fails_with(
             &name,
             &["--host", "127.0.0.1:4000"],
-            "the port is given apart from the host: --host 127.0.0.1 --port 4000",
+            "give the host and the port separately: --host 127.0.0.1 --port 4000",
         );
     }
 }
 
 #[test]
 fn an_address_of_another_machine() {
-    // 192.0.2.0/24 is kept for examples and belongs to nobody (RFC 5737).
+    // 192.0.2.0/24 is kept for examples and no machine has it (RFC 5737).
     for name in programs("_server") {
         fails_with(
             &name,
             &["--host", "192.0.2.1"],
-            "192.0.2.1 is not an address of this machine: give one of its own with \
-             --host, or 0.0.0.0 for all of them",
+            "192.0.2.1 is not an address of this machine: give one that is with --host, \
+             or 0.0.0.0 for all of them",
         );
     }
 }
@@ -166,7 +166,7 @@ fn no_server_there() {
             &["--port", &port.to_string()],
             &format!(
                 "no server listens on port {port} of 127.0.0.1: start one in another \
-                 terminal first, or tell with --host and --port where it is"
+                 terminal first, or say where it is with --host and --port"
             ),
         );
     }

@@ -1,24 +1,23 @@
-//! The exercises of the lessons, *Change it*: lesson, check, hints and solution belong
-//! together by name; every check fails before and passes after its solution; and the loop
-//! that grades a folder of submissions does so.
+//! The exercises of the lessons, *Change it*. Lesson, check, hints and solution belong together
+//! by name. Every check fails before its solution and passes after it. The loop in the
+//! teachers' notes grades a folder of submissions.
 //!
 //! The quick half runs with all the other tests. The slow one builds every solution:
 //! `cargo test --test exercises -- --ignored --nocapture`
 
-mod common;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::{LazyLock, Mutex};
 use std::thread;
 use std::time::Instant;
 
-const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+use harness::root;
 
 /// The lessons whose exercises have checks: all but the last.
-static STAGES: LazyLock<Vec<String>> = LazyLock::new(common::stages);
+static STAGES: LazyLock<Vec<String>> = LazyLock::new(harness::stages);
 
 /// An exercise, as the lesson has it.
 struct Exercise {
@@ -29,7 +28,7 @@ struct Exercise {
 }
 
 fn read(path: impl AsRef<Path>) -> String {
-    let path = Path::new(ROOT).join(path);
+    let path = root().join(path);
     let text = fs::read_to_string(&path);
     let text = text.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     text.replace("\r\n", "\n")
@@ -59,7 +58,7 @@ fn exercises() -> Vec<Exercise> {
                     text: format!("{text}\n"),
                 }),
                 _ => {
-                    // What stands before the first one is about all of them.
+                    // Text before the first exercise is about all of them.
                     if let Some(exercise) = all.last_mut().filter(|last| last.stage == stage) {
                         exercise.text += line;
                         exercise.text += "\n";
@@ -96,6 +95,38 @@ impl Exercise {
         self.changes().iter().any(|file| file.starts_with("src/"))
     }
 
+    /// The solution as the lesson shows it, folded away: the reason, and the changes.
+    fn shown_solution(&self) -> String {
+        let patch = read(self.patch());
+        let (why, changes) = patch.split_once("\n\ndiff --git ").expect("a patch");
+        let changes = changes.lines().skip(1);
+        let changes: Vec<_> = changes.filter(|line| !line.starts_with("diff ")).collect();
+        let (name, changes) = (self.name(), changes.join("\n"));
+        let text = format!(
+            "{FOLDED_SOLUTION}\n\n{}\n\n```diff\n{changes}\n```\n\n\
+             [As a patch](solutions/{name}.patch)\n\n</details>",
+            why.trim()
+        );
+        // It belongs to an item of a list, so it is indented.
+        let lines = text.lines().map(|line| format!("   {line}"));
+        let lines: Vec<_> = lines.map(|line| line.trim_end().to_owned()).collect();
+        lines.join("\n")
+    }
+
+    /// Where the lesson shows the solution, or only has a link to it.
+    fn place_of_the_solution(&self, lesson: &str) -> Range<usize> {
+        let link = format!("](solutions/{}.patch)", self.name());
+        let at = lesson.find(&link).expect(&link);
+        let line = lesson[..at].rfind('\n').unwrap() + 1;
+        if lesson[line..].starts_with("   [Solution]") {
+            return line..at + link.len();
+        }
+        let end = "</details>";
+        let folded = FOLDED_SOLUTION.replace('\n', "\n   ");
+        let begin = lesson[..at].rfind(&folded).expect("a folded solution") - 3;
+        begin..at + lesson[at..].find(end).unwrap() + end.len()
+    }
+
     /// The text of each hint, folded away in the lesson.
     fn hints(&self) -> Vec<&str> {
         const HINTS: [&str; 3] = [
@@ -103,7 +134,8 @@ impl Exercise {
             "Hint 2: the plan",
             "Hint 3: the line that matters",
         ];
-        let folded: Vec<_> = folded(&self.text).collect();
+        let hints = |(summary, _): &(&str, &str)| *summary != "Solution";
+        let folded: Vec<_> = folded(&self.text).filter(hints).collect();
         let summaries: Vec<_> = folded.iter().map(|(summary, _)| *summary).collect();
         assert_eq!(summaries, HINTS, "{}: the hints", self.name());
         folded.into_iter().map(|(_, hint)| hint).collect()
@@ -140,18 +172,13 @@ fn every_lesson_has_two_or_three_exercises_and_tells_how_to_check_them() {
 #[test]
 fn every_exercise_has_a_check_and_every_check_an_exercise() {
     let checks = STAGES.iter().flat_map(|stage| {
-        let tests = read(format!("tests/{stage}.rs"));
-        let (_, module) = tests
-            .split_once("\nmod exercises {\n")
-            .unwrap_or_else(|| panic!("tests/{stage}.rs: no `mod exercises`"));
-        let (module, _) = module.split_once("\n}\n").unwrap();
+        let file = format!("tests/{stage}/exercises.rs");
+        let module = read(&file);
         let number = &stage[..2];
-        let head = format!(
-            "    #[test]\n    #[ignore = \"an exercise of lesson {number}\"]\n    fn exercise_"
-        );
+        let head = format!("#[test]\n#[ignore = \"an exercise of lesson {number}\"]\nfn exercise_");
         let tests = module.matches("#[test]").count();
         let checks: Vec<_> = module.split(&head).skip(1).collect();
-        assert_eq!(tests, checks.len(), "tests/{stage}.rs: each begins {head}");
+        assert_eq!(tests, checks.len(), "{file}: each begins {head}");
         let numbers = checks
             .into_iter()
             .map(|check| check.split_once("()").unwrap().0.to_owned());
@@ -165,7 +192,7 @@ fn every_exercise_has_a_check_and_every_check_an_exercise() {
 
 #[test]
 fn every_exercise_has_a_solution_that_says_why_and_every_solution_an_exercise() {
-    let files = fs::read_dir(Path::new(ROOT).join("lessons/solutions")).unwrap();
+    let files = fs::read_dir(root().join("lessons/solutions")).unwrap();
     let files = files.map(|file| file.unwrap().file_name().into_string().unwrap());
     let patches: BTreeSet<_> = files.collect();
     let expected: BTreeSet<_> = exercises()
@@ -192,6 +219,44 @@ fn every_exercise_has_a_solution_that_says_why_and_every_solution_an_exercise() 
                 "{name} changes {file}"
             );
         }
+    }
+}
+
+/// How a folded solution begins in a lesson.
+const FOLDED_SOLUTION: &str = "<details>\n<summary>Solution</summary>";
+
+/// The lesson, with each solution as its patch has it now.
+fn with_solutions(stage: &str) -> String {
+    let mut lesson = lesson(stage);
+    for exercise in exercises().iter().filter(|one| one.stage == stage) {
+        let place = exercise.place_of_the_solution(&lesson);
+        lesson.replace_range(place, &exercise.shown_solution());
+    }
+    lesson
+}
+
+#[test]
+fn every_folded_solution_is_its_patch() {
+    for stage in STAGES.iter() {
+        let lesson = lesson(stage);
+        // A lesson folds all of its solutions, or has a link to each.
+        if lesson.contains("<summary>Solution</summary>") {
+            assert!(
+                lesson == with_solutions(stage),
+                "lessons/{stage}.md shows another solution than lessons/solutions. To write them \
+                 anew: cargo test --test exercises write_the_solutions -- --ignored"
+            );
+        }
+    }
+}
+
+#[test]
+#[ignore = "writes the solutions into the lessons anew"]
+fn write_the_solutions_into_the_lessons() {
+    let _turn = TURN.lock(); // the other slow tests read the lessons
+    for stage in STAGES.iter() {
+        let lesson = with_solutions(stage);
+        fs::write(root().join(format!("lessons/{stage}.md")), lesson).unwrap();
     }
 }
 
@@ -224,7 +289,7 @@ fn every_solution_applies() {
     }
     for exercise in exercises() {
         let patch = exercise.patch();
-        let applied = git(ROOT).args(["apply", "--check", &patch]).output();
+        let applied = git(root()).args(["apply", "--check", &patch]).output();
         let applied = applied.unwrap();
         assert!(
             applied.status.success(),
@@ -237,7 +302,7 @@ fn every_solution_applies() {
 
 #[test]
 fn the_readers_own_programs_stay_out_of_the_way() {
-    if !git_is_here() || !Path::new(ROOT).join(".git").exists() {
+    if !git_is_here() || !root().join(".git").exists() {
         return;
     }
     for file in [
@@ -245,13 +310,13 @@ fn the_readers_own_programs_stay_out_of_the_way() {
         "my_server.py",
         "submissions/ana/server.py",
     ] {
-        let ignored = git(ROOT).args(["check-ignore", file]).output().unwrap();
+        let ignored = git(root()).args(["check-ignore", file]).output().unwrap();
         assert!(ignored.status.success(), "git does not ignore {file}");
     }
 }
 
-/// The question of *Predict* has one right answer, which the lesson tells later, and each
-/// of the others is somebody's misconception, which the teacher's notes name.
+/// The question of *Predict* has one right answer, which the lesson tells later, and each of
+/// the others is a misconception, which the teacher's notes name.
 #[test]
 fn the_teachers_notes_name_what_is_behind_each_wrong_answer() {
     for stage in STAGES.iter() {
@@ -283,15 +348,21 @@ fn the_teachers_notes_name_what_is_behind_each_wrong_answer() {
     }
 }
 
-/// What the table for graders quotes is what the tests say.
+/// The table for graders quotes messages. The tests must print them.
 #[test]
 fn the_tests_say_what_graders_are_told_that_they_say() {
-    let page = read("lessons/README.md");
-    let (_, table) = page.split_once("\n| the message |").unwrap();
-    let (table, _) = table.split_once("\n\n").unwrap();
-    let harness: String = ["common/client", "common/server", &STAGES[3], &STAGES[4]]
-        .map(|file| read(format!("tests/{file}.rs")))
-        .concat();
+    let table = read("lessons/TEACHING.md");
+    let (_, table) = table.split_once("\n| the message |").unwrap();
+    let table = table.split("\n\n").next().unwrap();
+    let harness: String = [
+        "harness/client",
+        "harness/server",
+        "harness/start",
+        "harness/contract",
+        "03_broadcast/main",
+    ]
+    .map(|file| read(format!("tests/{file}.rs")))
+    .concat();
     let mut quoted = 0;
     for row in table.lines().skip(2) {
         // The words between backticks; `…` stands for what varies.
@@ -310,8 +381,8 @@ fn git(folder: impl AsRef<Path>) -> Command {
     let folder = folder.as_ref();
     let mut git = Command::new("git");
     git.current_dir(folder);
-    // Should the folder lie inside of somebody's repository, that one is not meant: git
-    // would apply nothing, and say nothing.
+    // The folder may lie inside another repository. Without this, git would look at that one,
+    // apply nothing, and say nothing.
     git.env("GIT_CEILING_DIRECTORIES", folder.parent().unwrap());
     git
 }
@@ -333,7 +404,7 @@ static TURN: Mutex<()> = Mutex::new(());
 
 /// A copy of the sources, in which solutions are applied. It shares the build directory:
 /// another version number keeps its own artefacts apart, and the crates that both need are
-/// there already. What does not change is not built again.
+/// there already. Cargo builds only what changes.
 struct Copy {
     folder: PathBuf,
 }
@@ -346,26 +417,35 @@ impl Copy {
         copy
     }
 
-    /// Makes it as shipped, and leaves alone what is so already.
+    /// Restores every file as shipped. A file that has not changed is not touched.
     fn restore(&self) {
-        const MANIFESTS: [&str; 2] = ["Cargo.toml", "Cargo.lock"];
-        mirror(Path::new(ROOT), &self.folder, &|name| {
+        // The text before the version number: once for all packages, and once for each.
+        const MANIFESTS: [(&str, &str); 2] = [
+            ("Cargo.toml", "\n[workspace.package]"),
+            ("Cargo.lock", "\nname = \"socket-stages"),
+        ];
+        mirror(root(), &self.folder, &|path| {
+            let name = path.file_name().unwrap().to_str().unwrap();
             let is_own = name.starts_with("my_") || name.starts_with(".git");
             is_own
                 || ["target", "lessons", "submissions"].contains(&name)
-                || MANIFESTS.contains(&name)
+                || MANIFESTS.iter().any(|(file, _)| path == root().join(file))
         });
-        for file in MANIFESTS {
-            let version = "name = \"socket-stages\"\nversion = \"";
+        for (file, before) in MANIFESTS {
             let text = read(file);
-            assert!(text.contains(version), "{file}: no {version}");
-            let text = text.replacen(version, &format!("{version}9"), 1);
-            fs::write(self.folder.join(file), text).unwrap();
+            let mut parts = text.split(before);
+            let mut changed = parts.next().unwrap().to_owned();
+            for part in parts {
+                assert!(part.contains("version = \""), "{file}: no version");
+                changed += before;
+                changed += &part.replacen("version = \"", "version = \"9", 1);
+            }
+            fs::write(self.folder.join(file), changed).unwrap();
         }
     }
 
     fn apply(&self, exercise: &Exercise) {
-        let patch = Path::new(ROOT).join(exercise.patch());
+        let patch = root().join(exercise.patch());
         let applied = git(&self.folder).arg("apply").arg(patch).output().unwrap();
         assert!(applied.status.success(), "{}", text(&applied));
         for file in exercise.changes() {
@@ -390,14 +470,14 @@ impl Copy {
         cargo
     }
 
-    /// What runs a stage's tests.
+    /// The command that runs a stage's tests.
     fn command(&self, stage: &str) -> Command {
         let mut cargo = self.cargo_test();
         cargo.args(["--test", stage, "--"]);
         cargo
     }
 
-    /// Runs some of them.
+    /// Runs some of a stage's tests.
     fn test(&self, stage: &str, arguments: &[String], patience: &str) -> Output {
         let mut command = self.command(stage);
         let command = command.env("STAGE_PATIENCE_SECS", patience);
@@ -406,24 +486,24 @@ impl Copy {
 }
 
 impl Drop for Copy {
-    /// Where cargo puts programs for people to find, there lie those of the copy now: let it
-    /// put back our own, which are built already.
+    /// The programs in `target/debug/examples` are now those of the copy. Cargo puts back our
+    /// own, which are built already.
     fn drop(&mut self) {
         let mut cargo = Command::new(env!("CARGO"));
         cargo.args(["build", "--quiet", "--examples"]);
-        // An error is one of the reader's own programs, or comes with the next build.
-        let _ = cargo.current_dir(ROOT).output();
+        // An error comes from one of the reader's own programs, or the next build reports it.
+        let _ = cargo.current_dir(root()).output();
     }
 }
 
-/// Copies a folder, but for some names; what is the same already is not touched.
-fn mirror(from: &Path, to: &Path, skips: &dyn Fn(&str) -> bool) {
+/// Copies a folder, except for some names. A file that is the same already is not touched.
+fn mirror(from: &Path, to: &Path, skips: &dyn Fn(&Path) -> bool) {
     fs::create_dir_all(to).unwrap();
     let names = |folder: &Path| -> BTreeSet<String> {
         let files = fs::read_dir(folder).unwrap();
         files
             .filter_map(|file| file.unwrap().file_name().into_string().ok())
-            .filter(|name| !skips(name))
+            .filter(|name| !skips(&from.join(name)))
             .collect()
     };
     let wanted = names(from);
@@ -496,8 +576,7 @@ fn every_check_fails_before_and_passes_after_its_solution() {
         }
     });
 
-    // After: as many solutions at once as there are stages, and each with no other one in
-    // the same file.
+    // After: solutions of several stages at once, so no two change the same file.
     for round in rounds(&all) {
         for exercise in &round {
             copy.apply(exercise);
@@ -509,7 +588,7 @@ fn every_check_fails_before_and_passes_after_its_solution() {
             let others = all
                 .iter()
                 .filter(|other| other.stage == exercise.stage && other.number != exercise.number);
-            let skipped = ["measure".into(), "wrong_servers_are_refused".into()];
+            let skipped = ["measure".into(), "wrong_servers".into()];
             for skipped in skipped.into_iter().chain(others.map(Exercise::check)) {
                 arguments.extend(["--skip".into(), skipped]);
             }
@@ -538,8 +617,8 @@ fn every_check_fails_before_and_passes_after_its_solution() {
     );
 }
 
-/// Which solutions are tried together: those of different stages that change different
-/// files, and what changes the library by itself.
+/// Which solutions are tried together: those with the same number, of different stages. A
+/// solution that changes the library is tried alone.
 fn rounds(all: &[Exercise]) -> Vec<Vec<&Exercise>> {
     let mut rounds = BTreeMap::<_, Vec<_>>::new();
     for exercise in all {
@@ -573,16 +652,16 @@ fn the_readers_own_program_is_tested_as_the_index_says() {
     assert!(text(&tested).contains("does not apply to STAGE_CMD"));
 }
 
-/// The block of code that the index gives to graders for this shell.
+/// The block of code that the page for teachers gives for this shell.
 fn grading_loop(shell: &str) -> String {
-    let page = read("lessons/README.md");
-    let (_, page) = page.split_once("\n### A folder of submissions\n").unwrap();
+    let page = read("lessons/TEACHING.md");
+    let (_, page) = page.split_once("\n## A folder of submissions\n").unwrap();
     let (_, block) = page.split_once(&format!("\n```{shell}\n")).unwrap();
     let (block, _) = block.split_once("\n```\n").unwrap();
     format!("{block}\n")
 }
 
-/// Hands in some submissions, grades them as the index says, and looks at the table.
+/// Hands in some submissions, grades them as the page for teachers says, and looks at the table.
 fn is_graded(program: &str, arguments: &[&str], block: &str) {
     // What `python3` finds first may be a script that looks for the real one.
     let Some(python) = ["python3", "python"].into_iter().find_map(|python| {
@@ -597,7 +676,7 @@ fn is_graded(program: &str, arguments: &[&str], block: &str) {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("submissions_{program}"));
     let _ = fs::remove_dir_all(&folder); // from the last time, if there was one
     // As the graders see it, from the folder of the repository.
-    let folder_name = folder.strip_prefix(ROOT).unwrap_or(&folder);
+    let folder_name = folder.strip_prefix(root()).unwrap_or(&folder);
     let folder_name = folder_name.to_str().unwrap().replace('\\', "/");
     for (name, program, command) in [
         (
@@ -633,7 +712,7 @@ fn is_graded(program: &str, arguments: &[&str], block: &str) {
     let graded = Command::new(program)
         .args(arguments)
         .arg(&script_file)
-        .current_dir(ROOT)
+        .current_dir(root())
         .env("STAGE_PATIENCE_SECS", "5")
         .output()
         .unwrap();
@@ -653,7 +732,10 @@ fn is_graded(program: &str, arguments: &[&str], block: &str) {
     ] {
         assert!(failed.split(' ').any(|failed| failed == test), "{said}");
     }
-    assert!(!failed.contains("everybody_else_hears_a_line"), "{said}");
+    assert!(
+        !failed.contains("every_other_client_hears_a_line"),
+        "{said}"
+    );
     assert!(table.contains(" should have heard "), "{said}");
     let told = row("carla ");
     assert!(

@@ -1,17 +1,16 @@
 //! The tests of the tests: `STAGE_CMD` takes any server in any language, says what is
 //! wrong with one that it cannot use, and nothing is left running.
 
-mod common;
-
+use std::fs;
 use std::net::TcpStream;
 use std::panic;
 use std::process::{Command, Output};
 
-use common::{Server, example};
+use harness::{Server, example, root, start_foreign};
 
 /// What the learner is told about a command that cannot be used.
 fn complaint(template: &str) -> String {
-    match Server::start_foreign("00_echo", template) {
+    match start_foreign("00_echo", template) {
         Ok(_) => panic!("{template} was started"),
         Err(complaint) => complaint,
     }
@@ -21,6 +20,24 @@ fn complaint(template: &str) -> String {
 fn quoted(program: &str) -> String {
     let program = example(program);
     shell_words::quote(&program.get_program().to_string_lossy()).into_owned()
+}
+
+/// Cargo finds the tests of this package by its manifest alone.
+#[test]
+fn every_test_is_in_the_manifest() {
+    let folder = root().join("tests");
+    let manifest = fs::read_to_string(folder.join("Cargo.toml")).unwrap();
+    for file in fs::read_dir(folder).unwrap() {
+        let path = file.unwrap().path();
+        if path.extension().is_some_and(|ending| ending == "rs") || path.join("main.rs").exists() {
+            let name = path.file_stem().unwrap().to_str().unwrap();
+            let line = format!("name = \"{name}\"");
+            assert!(
+                manifest.lines().any(|it| it == line),
+                "tests/Cargo.toml: no {line}"
+            );
+        }
+    }
 }
 
 #[test]
@@ -72,7 +89,7 @@ fn a_program_that_ends_at_once() {
 fn words_are_split_as_by_a_shell() {
     let server = quoted("00_echo_server");
     let template = format!("{server} '--port' \"{{port}}\" --host=127.0.0.1");
-    let server = Server::start_foreign("00_echo", &template).unwrap();
+    let server = start_foreign("00_echo", &template).unwrap();
     let mut ana = server.client("ana");
     ana.says("hola");
     ana.hears("hola");
@@ -82,7 +99,7 @@ fn words_are_split_as_by_a_shell() {
 fn nothing_outlives_a_test_that_fails() {
     let mut address = None;
     let failure = panic::catch_unwind(panic::AssertUnwindSafe(|| {
-        let server = Server::example("00_echo", example("00_echo_server"));
+        let server = Server::start("00_echo");
         address = Some(server.address());
         let mut ana = server.client("ana");
         ana.says("hola");
@@ -97,11 +114,11 @@ fn nothing_outlives_a_test_that_fails() {
 fn nothing_outlives_its_parent() {
     let server = quoted("00_echo_server");
     let template = format!("sh -c '{server} --port {{port}} & wait'");
-    let server = Server::start_foreign("00_echo", &template).unwrap();
+    let server = start_foreign("00_echo", &template).unwrap();
     let address = server.address();
     drop(server);
     // The shell's child has been killed, and ends as soon as the system gets to it.
-    let deadline = std::time::Instant::now() + common::patience();
+    let deadline = std::time::Instant::now() + harness::patience();
     while TcpStream::connect(address).is_ok() {
         assert!(
             std::time::Instant::now() < deadline,
@@ -139,7 +156,7 @@ mod in_python {
         cargo
             .args(["test", "--quiet", "--test", stage, "--"])
             .args(tests)
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .current_dir(root())
             .env("STAGE_CMD", command)
             .env("RUST_TEST_THREADS", "8")
             .env("STAGE_PATIENCE_SECS", patience);
@@ -182,10 +199,10 @@ mod in_python {
     #[test]
     fn the_server_that_tutorials_have_is_told_its_two_faults() {
         let right = [
-            "everybody_else_hears_a_line",
-            "nobody_hears_their_own_line",
-            "each_line_tells_whose_it_is",
-            "whoever_stops_sending_gets_the_end_and_the_others_go_on",
+            "every_other_client_hears_a_line",
+            "a_client_does_not_hear_its_own_line",
+            "each_line_tells_who_said_it",
+            "a_client_that_stops_sending_gets_the_end_and_the_others_go_on",
         ];
         let wrong = [
             "a_reset_in_the_middle_of_a_burst_does_not_disturb_the_others",

@@ -1,7 +1,5 @@
-//! The lessons and the README cannot lie: what they quote stands in the files they
-//! name, what they show running is run, and what they point to is there.
-
-mod common;
+//! The lessons and the README are true. The excerpts stand in the files that they name, the
+//! transcripts are run, and the links lead to files.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,9 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 
-use common::transcript;
-
-const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+use harness::{build_ahead, root, transcript};
 
 /// A text for readers, and where it is.
 struct Page {
@@ -28,10 +24,10 @@ struct Block<'a> {
 }
 
 fn pages() -> Vec<Page> {
-    let lessons = fs::read_dir(Path::new(ROOT).join("lessons")).unwrap();
+    let lessons = fs::read_dir(root().join("lessons")).unwrap();
     let mut paths: Vec<_> = lessons.map(|file| file.unwrap().path()).collect();
     paths.retain(|path| path.extension().is_some_and(|ending| ending == "md"));
-    paths.push(Path::new(ROOT).join("README.md"));
+    paths.push(root().join("README.md"));
     paths.sort();
     paths
         .into_iter()
@@ -68,7 +64,7 @@ impl Page {
     }
 
     fn name(&self) -> String {
-        let path = self.path.strip_prefix(ROOT).unwrap();
+        let path = self.path.strip_prefix(root()).unwrap();
         path.to_string_lossy().replace('\\', "/")
     }
 
@@ -83,7 +79,7 @@ fn place(page: &Page, block: &Block) -> String {
     format!("{}:{}", page.name(), block.line)
 }
 
-/// Who has no windows does not compile them: their transcripts are a test of its own.
+/// The windows are compiled only on request, so their transcripts have a test of their own.
 fn needs_windows(code: &str) -> bool {
     code.contains("--features window")
 }
@@ -108,7 +104,12 @@ fn transcripts_show_what_happens(is_meant: impl Fn(&str) -> bool) {
         .filter(|(_, block)| transcript::applies(&block.code))
         .collect();
     assert!(!blocks.is_empty(), "no transcript was found");
-    // All at the same time: each has its own port and its own programs.
+    let commands = blocks.iter().flat_map(|(_, block)| {
+        let commands = block.code.split("cargo run --example ").skip(1);
+        commands.filter_map(|command| command.split_whitespace().next())
+    });
+    build_ahead(commands.collect::<BTreeSet<_>>());
+    // All run at the same time: each has its own port and its own programs.
     let failures: Vec<_> = thread::scope(|scope| {
         let running: Vec<_> = blocks
             .iter()
@@ -138,7 +139,7 @@ fn every_excerpt_stands_in_the_file_it_names() {
                 continue;
             };
             excerpts += 1;
-            let file = fs::read_to_string(Path::new(ROOT).join(path))
+            let file = fs::read_to_string(root().join(path))
                 .unwrap_or_else(|error| panic!("{}: {path}: {error}", place(page, &block)));
             if let Some(missing) = first_missing(&block.code, &file) {
                 panic!(
@@ -169,6 +170,30 @@ fn no_rust_goes_unchecked() {
                 ),
             }
         }
+    }
+}
+
+/// The words of the messages in `lessons/PROTOCOL.md` are those that the servers send.
+#[test]
+fn the_protocol_has_the_servers_words() {
+    let pages = pages();
+    let protocol = pages
+        .iter()
+        .find(|page| page.name().ends_with("PROTOCOL.md"));
+    let sources = [
+        "src/room.rs",
+        "examples/03_broadcast_server.rs",
+        "examples/06_shutdown_server.rs",
+    ];
+    let sources = sources.map(|file| fs::read_to_string(root().join(file)).unwrap());
+    let blocks = protocol.unwrap().blocks();
+    let rules = blocks.iter().filter(|block| block.info == "abnf");
+    let words = rules.flat_map(|block| block.code.split("%s\"").skip(1));
+    let words: Vec<_> = words.filter_map(|rest| rest.split('"').next()).collect();
+    assert!(words.len() > 8, "{words:?}");
+    for words in words {
+        let sent = sources.iter().any(|source| source.contains(words.trim()));
+        assert!(sent, "PROTOCOL.md: no server sends {words:?}");
     }
 }
 
@@ -232,8 +257,8 @@ fn indented<'a>(lines: &'a [&'a str]) -> impl Iterator<Item = &'a str> {
         .map(move |line| line.get(common..).unwrap_or(""))
 }
 
-/// Of the places in the file that begin as the excerpt does, the one that goes on
-/// longest shows where they part.
+/// Several places in the file may begin as the excerpt does. The one that agrees longest shows
+/// where excerpt and file differ.
 fn longest_start<'a>(part: &[&'a str], file: &[&str]) -> Option<&'a str> {
     let same = |start: usize| {
         let pairs = part.iter().zip(&file[start..]);
@@ -321,8 +346,14 @@ fn every_command_names_what_is_there() {
                     if ["my_", "NN_", "$"].iter().any(|own| name.starts_with(own)) {
                         continue;
                     }
-                    let file = Path::new(ROOT).join(folder).join(format!("{name}.rs"));
-                    assert!(file.exists(), "{}: no {folder}/{name}.rs", page.name());
+                    let folder = root().join(folder);
+                    let files = ["{}.rs", "{}/main.rs"].map(|form| form.replace("{}", name));
+                    assert!(
+                        files.iter().any(|file| folder.join(file).exists()),
+                        "{}: no {name} in {}",
+                        page.name(),
+                        folder.display()
+                    );
                 }
             }
         }
@@ -332,20 +363,22 @@ fn every_command_names_what_is_there() {
 #[test]
 fn one_number_leads_to_program_lesson_and_proof() {
     let names = |folder: &str, ending: &str| -> BTreeSet<String> {
-        let files = fs::read_dir(Path::new(ROOT).join(folder)).unwrap();
+        let files = fs::read_dir(root().join(folder)).unwrap();
         files
             .filter_map(|file| file.unwrap().file_name().into_string().ok())
             .filter(|name| name.starts_with(|c: char| c.is_ascii_digit()))
+            // A program or a test may be a folder.
+            .map(|name| name.trim_end_matches(".rs").to_owned())
             .filter_map(|name| Some(name.strip_suffix(ending)?.to_owned()))
             .collect()
     };
-    let servers = names("examples", "_server.rs");
+    let servers = names("examples", "_server");
     assert_eq!(servers, names("lessons", ".md"));
-    assert_eq!(servers, names("tests", ".rs"));
-    assert!(names("examples", "_client.rs").is_subset(&servers));
+    assert_eq!(servers, names("tests", ""));
+    assert!(names("examples", "_client").is_subset(&servers));
     // And both indexes lead there.
     for index in ["README.md", "lessons/README.md"] {
-        let text = fs::read_to_string(Path::new(ROOT).join(index)).unwrap();
+        let text = fs::read_to_string(root().join(index)).unwrap();
         for stage in &servers {
             assert!(
                 text.contains(&format!("{stage}.md)")),

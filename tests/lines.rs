@@ -1,11 +1,10 @@
-//! The reader of lines against a simple model of it: any bytes, in whatever packets they
-//! come, give the same lines, and none of them is longer than permitted or tells a terminal
-//! what to do.
+//! The reader of lines against a simple model of it: the same bytes give the same lines, in any
+//! packets. No line is longer than permitted, and none has control characters for a terminal.
 
 use proptest::prelude::*;
 use socket_stages::lines::{Lines, TooLong, printable};
 
-/// What comes of these packets, and then the end of the stream.
+/// The lines of these packets, followed by the end of the stream.
 fn fed(longest: usize, packets: &[&[u8]]) -> Vec<Result<String, TooLong>> {
     let mut lines = Lines::new(longest);
     let packets = packets.iter().filter(|packet| !packet.is_empty());
@@ -16,14 +15,14 @@ fn fed(longest: usize, packets: &[&[u8]]) -> Vec<Result<String, TooLong>> {
     all
 }
 
-/// The same, of all the bytes at once, without a thought of memory.
+/// The same from all the bytes at once. It does not save memory.
 fn model(longest: usize, bytes: &[u8]) -> Vec<Result<String, TooLong>> {
     let mut all = Vec::new();
     for line in bytes.split_inclusive(|&byte| byte == b'\n') {
         let line = line.strip_suffix(b"\n").unwrap_or(line);
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         if line.len() > longest {
-            all.push(Err(TooLong));
+            all.push(Err(TooLong(longest)));
             break;
         }
         let text = String::from_utf8_lossy(line);
@@ -57,7 +56,7 @@ proptest! {
     }
 
     #[test]
-    fn no_line_tells_a_terminal_what_to_do(bytes in bytes()) {
+    fn no_line_has_a_control_character(bytes in bytes()) {
         for line in fed(1000, &[&bytes]) {
             prop_assert!(!line.unwrap().contains(|c: char| c.is_control() && c != '\t'));
         }

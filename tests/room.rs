@@ -1,5 +1,5 @@
-//! The room against a simple model of it: whatever happens, in whatever order, nobody
-//! hears themselves, everybody present hears everything, names stay unique, and whoever
+//! The room against a simple model of it, with random events in random order: no client hears
+//! itself, every client in the room hears all the others, names stay unique, and a client that
 //! has left hears nothing.
 
 use std::collections::BTreeMap;
@@ -33,11 +33,11 @@ fn command() -> impl Strategy<Value = Command> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
-    fn whatever_happens_everybody_present_hears_it_once(
+    fn whatever_happens_every_client_in_the_room_hears_it_once(
         commands in prop::collection::vec(command(), 0..200),
     ) {
         let mut room = Room::new();
-        // Who is connected, and under which name, if any.
+        // The clients that are connected, each with its name, if it has one.
         let mut present = BTreeMap::<Id, Option<String>>::new();
         for command in commands {
             let (id, outcome) = match command {
@@ -64,8 +64,8 @@ proptest! {
                 }
             };
 
-            // Who gets what.
-            let mut receivers: Vec<_> = room.deliveries(id, &outcome).collect();
+            // Which client gets which line.
+            let mut receivers: Vec<_> = room.deliveries(&outcome).collect();
             receivers.sort_unstable();
             let mut expected: Vec<_> = outcome.to_self.iter().map(|line| (id, line)).collect();
             for line in outcome.to_others.iter() {

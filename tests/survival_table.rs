@@ -1,8 +1,6 @@
-//! The survival table in `lessons/README.md`: what can happen to a server, and which
-//! stages survive it. Each of its cells is proven, in one way or the other, by a test; none
-//! is typed by hand. To write it anew: `cargo test --test survival_table -- --ignored`
-
-mod common;
+//! The survival table in `lessons/README.md`: what can happen to a server, and which stages
+//! survive it. A test proves each of its cells, the good and the bad ones. No cell is typed by
+//! hand. To write it anew: `cargo test --test survival_table -- --ignored`
 
 use std::collections::VecDeque;
 use std::fmt::Write;
@@ -13,9 +11,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 use std::{fs, io};
 
-use common::{Client, Server, applies_to_ours_only, contract, lazy, limits, patience, survival};
+use harness::{Client, Server, applies_to_ours_only, contract, lazy, limits, patience, survival};
 
-/// Something that can happen to a server, and what proves, of a stage, that it survives or
+/// Something that can happen to a server, with two proofs for a stage: that it survives, or
 /// that it falls. A proof that does not hold panics.
 struct Row {
     what: &'static str,
@@ -35,7 +33,7 @@ const SURVIVES: &str = "✓";
 const FALLS: &str = "✗";
 const DOES_NOT_APPLY: &str = "–";
 
-/// At the end of the table, and above it.
+/// The lines above and below the table.
 const MARKS: [&str; 2] = [
     "<!-- begin of the survival table: cargo test --test survival_table -- --ignored -->\n",
     "<!-- end of the survival table -->\n",
@@ -111,7 +109,7 @@ const ROWS: &[Row] = &[
             ana.leaves();
             beto.says("what did she say?");
             server.shows("what did she say?");
-            // All that he ever hears is the end.
+            // Beto hears nothing but the end.
             beto.half_closes();
             beto.hears_the_end();
         },
@@ -193,7 +191,11 @@ const ROWS: &[Row] = &[
     Row {
         what: "a client never reads",
         applies: |stage| stage >= 3,
-        survives: |stage| drop(lazy::is_put_out(&Server::unhurried(&stage.name).unwrap())),
+        survives: |stage| {
+            drop(lazy::is_disconnected_as_slow(
+                &Server::of(&stage.name).with_high_limits().start().unwrap(),
+            ))
+        },
         falls: |stage| {
             let server = stage.start();
             let mut lazy = lazy::client(&server);
@@ -211,14 +213,14 @@ const ROWS: &[Row] = &[
     Row {
         what: "the code that serves a client panics",
         applies: |stage| stage >= 4,
-        survives: |stage| survival::a_panic(&stage.name),
+        survives: |stage| survival::a_panic_disconnects_its_own_client_only(&stage.name),
         falls: never_falls,
         only_on_unix: false,
     },
     Row {
-        what: "Ctrl-C: who is there is told",
+        what: "Ctrl-C: the connected clients are told",
         applies: |_| true,
-        survives: everybody_is_told,
+        survives: every_client_is_told_that_the_server_closes,
         falls: |stage| {
             let server = stage.start();
             let mut ana = server.client("ana");
@@ -273,7 +275,7 @@ const ROWS: &[Row] = &[
             assert!(stage.number >= 3, "nothing stops it");
             limits::a_flood_is_stopped(&stage.name);
         },
-        // All of it is passed on, for as long as somebody likes.
+        // The server passes on all of it, for as long as the flood lasts.
         falls: |stage| {
             let server = stage.start();
             let mut served = stage.one_client(&server);
@@ -289,13 +291,20 @@ const ROWS: &[Row] = &[
         only_on_unix: false,
     },
     Row {
+        what: "a flood within the rate by 240 clients that never read",
+        applies: |stage| stage >= 7,
+        survives: |stage| limits::a_flood_within_the_rate_takes_little_memory(&stage.name),
+        falls: never_falls,
+        only_on_unix: false,
+    },
+    Row {
         what: "more clients come than there is room for",
         applies: |_| true,
         survives: |stage| {
-            assert!(stage.number >= 3, "nobody is told");
+            assert!(stage.number >= 3, "no client is told");
             limits::a_client_too_many_is_told_and_may_come_back(&stage.name);
         },
-        falls: nobody_is_told_that_there_is_no_room,
+        falls: no_client_is_told_that_the_server_is_full,
         only_on_unix: true,
     },
     Row {
@@ -303,9 +312,9 @@ const ROWS: &[Row] = &[
         applies: |_| true,
         survives: |stage| {
             assert!(stage.number >= 3, "nothing is done about it");
-            limits::who_gives_no_name_is_put_out(&stage.name);
+            limits::a_client_that_gives_no_name_is_disconnected(&stage.name);
         },
-        falls: the_silent_one_stays,
+        falls: a_silent_client_stays,
         only_on_unix: false,
     },
     Row {
@@ -357,12 +366,12 @@ fn never_falls(_: &Stage) {
 }
 
 #[cfg(unix)]
-fn everybody_is_told(stage: &Stage) {
-    common::shutdown::everybody_is_told(&stage.name);
+fn every_client_is_told_that_the_server_closes(stage: &Stage) {
+    harness::shutdown::every_client_is_told_that_the_server_closes(&stage.name);
 }
 
 #[cfg(not(unix))]
-fn everybody_is_told(_: &Stage) {
+fn every_client_is_told_that_the_server_closes(_: &Stage) {
     unreachable!("only on Unix");
 }
 
@@ -372,20 +381,20 @@ fn the_second_client_waits(stage: &Stage) {
     let mut ana = server.client("ana");
     stage.is_served(&server, &mut ana, "I was first");
     let mut beto = server.client("beto");
-    beto.says("is anybody there?");
+    beto.says("are you there?");
     stage.is_served(&server, &mut ana, "and I am still here");
     beto.has_heard_nothing();
-    assert_eq!(server.lines_with("is anybody there?"), 0);
+    assert_eq!(server.lines_with("are you there?"), 0);
     ana.leaves();
     match stage.number {
-        0 => drop(beto.hears("is anybody there?")),
-        _ => drop(server.shows("is anybody there?")),
+        0 => drop(beto.hears("are you there?")),
+        _ => drop(server.shows("are you there?")),
     }
 }
 
-fn nobody_is_told_that_there_is_no_room(stage: &Stage) {
+fn no_client_is_told_that_the_server_is_full(stage: &Stage) {
     // Descriptors for half a dozen clients.
-    let server = survival::limited(&stage.name, "ulimit -n 12");
+    let server = survival::limited(&stage.name, "ulimit -n 12").unwrap();
     let mut served = stage.one_client(&server);
     let mut crowd: Vec<_> = (0..30).map(|_| server.client("one of many")).collect();
     for n in 10..13 {
@@ -395,10 +404,10 @@ fn nobody_is_told_that_there_is_no_room(stage: &Stage) {
     last.has_heard_nothing();
 }
 
-/// As long as in the proof that a silent one is put out, and longer.
-fn the_silent_one_stays(stage: &Stage) {
+/// The client is silent for longer than in the proof that a silent client is disconnected.
+fn a_silent_client_stays(stage: &Stage) {
     if stage.number < 2 {
-        // And not only that: the next one waits for it.
+        // And not only that: the next client waits for it.
         return the_second_client_waits(stage);
     }
     let server = stage.start();
@@ -411,7 +420,7 @@ fn the_silent_one_stays(stage: &Stage) {
         thread::park_timeout(Duration::from_millis(50));
         n += 1;
     }
-    // Nothing has been done about it: it may speak at last.
+    // The server has not disconnected it: it may still speak.
     match stage.number {
         2 | 3 => {
             silent.says("good morning");
@@ -424,7 +433,7 @@ fn the_silent_one_stays(stage: &Stage) {
     }
 }
 
-/// A client, and those who are to hear what it says, if the stage has others hear it.
+/// A client, and the others that hear what it says, from stage 03 on.
 struct Served<'a> {
     stage: &'a Stage,
     speaker: Client,
@@ -458,8 +467,8 @@ impl Stage {
         Server::start(&self.name)
     }
 
-    /// Says a text, and sees that the server has dealt with it; only for stages where that
-    /// takes no other client.
+    /// Says a text, and sees that the server has dealt with it. Only for stages where this
+    /// needs no other client.
     #[track_caller]
     fn is_served(&self, server: &Server, client: &mut Client, text: &str) {
         client.says(text);
@@ -469,7 +478,7 @@ impl Stage {
         }
     }
 
-    /// Somebody who speaks and, from stage 03 on, somebody who hears.
+    /// A client that speaks and, from stage 03 on, another one that hears it.
     #[track_caller]
     fn one_client(&self, server: &Server) -> Served<'_> {
         if self.number >= 3 {
@@ -484,7 +493,7 @@ impl Stage {
         }
     }
 
-    /// Two that are there at the same time.
+    /// Two clients that are connected at the same time.
     #[track_caller]
     fn two_clients(&self, server: &Server) -> Served<'_> {
         let [speaker, other] = match self.number {
@@ -511,11 +520,11 @@ fn stages() -> Vec<Stage> {
         number: name[..2].parse().unwrap(),
         name,
     };
-    common::stages().into_iter().map(named).collect()
+    harness::stages().into_iter().map(named).collect()
 }
 
 fn path() -> PathBuf {
-    concat!(env!("CARGO_MANIFEST_DIR"), "/lessons/README.md").into()
+    harness::root().join("lessons/README.md")
 }
 
 /// The page before the table, the table, and the page after it.
@@ -526,8 +535,8 @@ fn page() -> [String; 3] {
     [&page[..begin], &page[begin..end], &page[end..]].map(String::from)
 }
 
-/// Does something for every cell, many at a time: most of them wait. The results stand in
-/// the order of the rows, and in each row of the stages.
+/// Does something for every cell, many at a time, because most of them wait. The results have
+/// the order of the rows, and in each row that of the stages.
 fn for_each_cell<T: Send>(
     stages: &[Stage],
     job: impl Fn(usize, &Row, usize, &Stage) -> T + Sync,
@@ -554,15 +563,20 @@ fn for_each_cell<T: Send>(
 }
 
 fn holds(proof: fn(&Stage), stage: &Stage) -> Result<(), String> {
-    panic::catch_unwind(|| proof(stage)).map_err(common::wrong::text_of)
+    panic::catch_unwind(|| proof(stage)).map_err(harness::wrong::text_of)
 }
 
 #[test]
-fn every_cell_of_the_table_is_so() {
+fn every_cell_of_the_table_is_true() {
     if !applies_to_ours_only() {
         return;
     }
     let stages = stages();
+    let servers: Vec<_> = stages
+        .iter()
+        .map(|it| format!("{}_server", it.name))
+        .collect();
+    harness::build_ahead(servers.iter().map(String::as_str));
     let [_, table, _] = page();
     let lines: Vec<_> = table.lines().collect();
     let claims: Vec<Vec<_>> = lines[2..]

@@ -1,6 +1,6 @@
-//! The leanest possible servers: what is left when a chat does nothing but pass lines on.
-//! No limit, no rule, no clean-up; nobody should use one. They show what the machine and
-//! the system calls alone would allow. Each runs in a process of its own.
+//! The leanest possible servers: they only pass lines on. They have no limits, no rules and no
+//! clean-up, so do not use one as a server. They show what the machine and the system calls
+//! alone allow. Each runs in a process of its own.
 
 use std::collections::HashMap;
 use std::io::{self, ErrorKind, Read, Write};
@@ -15,7 +15,7 @@ use socket2::SockRef;
 pub enum Floor {
     /// One thread, one `write` per line and receiver.
     Write,
-    /// One thread; what a turn of the loop has brought, in one `write` per receiver.
+    /// One thread. All that a turn of the loop has read goes into one `write` per receiver.
     Gather,
     /// One client: what one `read` returned goes into one `write`.
     Echo,
@@ -23,7 +23,7 @@ pub enum Floor {
     EchoThreads,
 }
 
-/// Runs until it is killed, or whoever has started it has ended.
+/// Runs until it is killed, or until the program that started it has ended.
 pub fn serve(floor: Floor) -> io::Result<()> {
     thread::spawn(|| {
         let _ = io::copy(&mut io::stdin(), &mut io::sink());
@@ -34,7 +34,7 @@ pub fn serve(floor: Floor) -> io::Result<()> {
     println!("listening on {}", listener.local_addr()?);
     match floor {
         Floor::Echo => loop {
-            let _ = echo(listener.accept()?.0); // gone: the next one
+            let _ = echo(listener.accept()?.0); // an error: this client has gone
         },
         Floor::EchoThreads => loop {
             let (stream, _) = listener.accept()?;
@@ -59,7 +59,7 @@ fn echo(mut stream: Stream) -> io::Result<()> {
 struct Client {
     stream: TcpStream,
     has_name: bool,
-    /// Where its own lines stand in this turn's text.
+    /// Where the client's own lines stand in this turn's text.
     own: Vec<(usize, usize)>,
 }
 

@@ -1,8 +1,8 @@
-//! The load: clients without end, on one thread that waits for readiness, so that the
-//! server and not the load is what is measured.
+//! The load: many clients on one thread that waits for readiness. So the figures measure the
+//! server and not the load.
 //!
-//! Every line that is said ends in a number, that of its sender, and a tilde, which stands
-//! nowhere else; so whoever counts tildes counts lines, whatever a server puts around them.
+//! Every line ends in the number of its sender and a tilde. A tilde stands nowhere else. So the
+//! load counts tildes to count lines, whatever a server puts around them.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
@@ -19,11 +19,11 @@ use crate::process::{Kind, Running, Usage};
 /// How many bytes a line has, its line end included.
 const LINE: usize = 64;
 
-/// How long nothing may come before what is under way counts as lost.
+/// If nothing comes for this long, the lines under way count as lost.
 const LOST: Duration = Duration::from_secs(5);
 
-/// The numbers of the lines by which it is found out whether everybody is there; senders
-/// have lower ones.
+/// Lines with this number and higher ones find out whether all clients are there. Senders have
+/// lower numbers.
 const ROLL_CALL: usize = 90;
 
 /// Clients that are connected and in the room.
@@ -32,21 +32,21 @@ pub struct Room {
     poll: Poll,
     events: Events,
     peers: Vec<Peer>,
-    /// Which of the peers are senders; in redis they hear nothing.
+    /// Which of the peers are senders. With redis, senders hear nothing.
     senders: Vec<usize>,
     packet: Vec<u8>,
 }
 
 struct Peer {
     stream: TcpStream,
-    /// The end of what was read last, where a line may have begun.
+    /// The last two bytes that were read: the number of a line may have begun there.
     tail: [u8; 2],
     is_welcome: bool,
     /// What could not be sent yet.
     unsent: VecDeque<u8>,
 }
 
-/// How many speak, and how many lines each of them says before it waits until all have
+/// How many clients speak, and how many lines each of them says before it waits until all have
 /// heard them.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Load {
@@ -75,13 +75,14 @@ pub struct Outcome {
     pub p50: Duration,
     pub p99: Duration,
     pub lost: u64,
-    /// Of one processor, taken by the server and by the load.
+    /// The share of one processor that the server took, and that the load took.
     pub server_cpu: f64,
     pub load_cpu: f64,
 }
 
 impl Room {
-    /// Connects so many, in mixed order, and waits until each has been welcomed.
+    /// Connects this many clients, with senders and receivers mixed, and waits until each has
+    /// been welcomed.
     pub fn enter(server: &Running, receivers: usize, senders: usize) -> anyhow::Result<Self> {
         let mut room = Self {
             kind: server.kind,
@@ -93,7 +94,7 @@ impl Room {
         };
         let all = receivers + senders;
         for n in 0..all {
-            // Spread evenly among the others.
+            // Senders are spread evenly among the others.
             let is_sender = (n + 1) * senders / all > n * senders / all;
             if is_sender {
                 room.senders.push(n);
@@ -106,13 +107,13 @@ impl Room {
                 _ => format!("client{}\n", server.next_name()),
             };
             room.send(n, hello.as_bytes())?;
-            // Stage 03 says nothing to who joins; it is found out below.
+            // Stage 03 says nothing to a client that joins. The roll call below finds out.
             while !room.peers[n].is_welcome && room.kind.number() != Some(3) {
                 room.turn(Some(LOST))?;
             }
         }
-        // Everybody is there when everybody hears a line. Each try has a number of its own,
-        // so that what is late is not taken for another one's.
+        // All clients are there when all hear a line. Each try has a number of its own, so that
+        // a late line does not count for another try.
         for number in (ROLL_CALL..100).rev() {
             let mut heard = 0;
             room.say(0, number, 1)?;
@@ -125,15 +126,15 @@ impl Room {
             if heard == room.hearers() {
                 break;
             } else if number == ROLL_CALL {
-                bail!("{}: not everybody hears what is said", room.kind.name());
+                bail!("{}: not all clients hear what is said", room.kind.name());
             }
         }
-        // What is late should not take time from what is measured.
+        // Lines that are late should not take time from the measurement.
         while !room.turn(Some(Duration::from_millis(200)))?.is_empty() {}
         Ok(room)
     }
 
-    /// A room of echoes: nobody but the sender hears a line.
+    /// A room of echoes: only the sender hears a line.
     pub fn echoes(server: &Running, clients: usize) -> anyhow::Result<Self> {
         let mut room = Self {
             kind: server.kind,
@@ -168,7 +169,7 @@ impl Room {
         Ok(())
     }
 
-    /// How many hear what one of the senders says.
+    /// How many clients hear what a sender says.
     fn hearers(&self) -> usize {
         match self.kind {
             Kind::Redis => self.peers.len() - self.senders.len(),
@@ -176,7 +177,7 @@ impl Room {
         }
     }
 
-    /// Says lines, all in one write, with this number in them.
+    /// Says `lines` lines in one write, with this number in each.
     fn say(&mut self, sender: usize, number: usize, lines: usize) -> io::Result<()> {
         let text = match self.kind {
             Kind::Redis => format!("PUBLISH room {:.<59}{number:02}~\r\n", ""),
@@ -193,7 +194,8 @@ impl Room {
         peer.flush()
     }
 
-    /// Waits for what comes: who has heard how many lines of which sender.
+    /// Waits for what comes. Returns receiver, sender, and how many lines: one entry for each
+    /// run of lines.
     fn turn(&mut self, patience: Option<Duration>) -> anyhow::Result<Vec<(usize, usize, usize)>> {
         self.poll.poll(&mut self.events, patience)?;
         let mut heard = Vec::new();
@@ -228,7 +230,8 @@ impl Room {
                 }
                 let tail = [peer.tail.as_slice(), &bytes[count.saturating_sub(2)..]].concat();
                 peer.tail = [tail[tail.len() - 2], tail[tail.len() - 1]];
-                // A short read has emptied the socket; only Windows has to hear it said.
+                // A short read has emptied the socket. Only on Windows it takes a read that
+                // would block.
                 if count < self.packet.len() && !cfg!(windows) {
                     break;
                 }
@@ -237,8 +240,8 @@ impl Room {
         Ok(heard)
     }
 
-    /// Lets the senders speak for so long. What is under way is bounded, so no server gains
-    /// by losing lines.
+    /// Lets the senders speak for this time. The number of lines under way has a limit, so no
+    /// server gains by losing lines.
     pub fn measure(
         &mut self,
         server: &Running,
@@ -306,7 +309,7 @@ impl Peer {
     }
 }
 
-/// How long it takes until so many clients that connect at once have all been welcomed.
+/// How long it takes until all of these clients have been welcomed, when they connect at once.
 pub fn rush(address: SocketAddr, clients: usize) -> anyhow::Result<Duration> {
     let mut poll = Poll::new()?;
     let mut events = Events::with_capacity(1024);

@@ -1,8 +1,9 @@
 //! What each way of waiting costs: `cargo bench`, or `cargo bench -- --quick` for a first
 //! look in half a minute. Lesson 09 explains what comes out, and shows its pictures.
 //!
-//! All figures of a run are medians of interleaved rounds: the machine's moods reach all
-//! servers alike. Compare the ratios; figures of different machines, or days, tell nothing.
+//! All figures of a run are medians of interleaved rounds, so a slow moment of the machine
+//! affects all servers alike. Compare the ratios. Figures of different machines or days cannot
+//! be compared.
 
 mod floors;
 mod load;
@@ -19,14 +20,14 @@ use floors::Floor;
 use load::{BURSTS, BUSY_ROOM, Load, Outcome, Room, SINGLE_LINES};
 use process::{Kind, Running, Usage};
 
-/// Measures the servers of the stages, the leanest possible ones beside them.
+/// Measures the servers of the stages, and the leanest possible servers beside them.
 #[derive(Parser)]
 struct Args {
     /// A first look in half a minute: fewer servers, one short round
     #[arg(long)]
     quick: bool,
 
-    /// Measure redis-server's publish/subscribe in the same run; it has to be installed
+    /// Measure redis-server's publish/subscribe in the same run; redis-server must be installed
     #[arg(long)]
     redis: bool,
 
@@ -46,11 +47,11 @@ struct Args {
     #[arg(long)]
     plot: bool,
 
-    /// Be one of the leanest servers; the measurements start themselves with it
+    /// Run as one of the leanest servers; the measurements use this themselves
     #[arg(long, value_enum)]
     serve: Option<Floor>,
 
-    /// Given by `cargo bench`, and without a meaning here
+    /// `cargo bench` gives this option; it has no meaning here
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -79,7 +80,7 @@ const LOADS: [(&str, Load); 3] = [
     ("single lines", SINGLE_LINES),
 ];
 
-/// A load, so many receivers, and a server.
+/// A load, the number of receivers, and a server.
 pub type Deliveries = BTreeMap<(usize, usize, String), Outcome>;
 
 fn main() -> anyhow::Result<()> {
@@ -126,7 +127,7 @@ impl Args {
     }
 }
 
-/// Shows what is being measured, until the next thing is.
+/// Shows what is being measured, until the next call.
 fn progress(what: &str) {
     if std::io::stderr().is_terminal() {
         eprint!("\r\x1b[K{what} …");
@@ -244,7 +245,7 @@ fn deliveries(args: &Args) -> anyhow::Result<Deliveries> {
     Ok(all)
 }
 
-/// From connecting to the welcome, when all come at once.
+/// The time from connecting to the welcome, when all clients connect at once.
 fn rush(args: &Args) -> anyhow::Result<()> {
     const CLIENTS: usize = 1000;
     let servers = args.stages(&["08_event_loop", "09_async"]);
@@ -253,7 +254,7 @@ fn rush(args: &Args) -> anyhow::Result<()> {
     println!("|---|--:|");
     for kind in servers {
         if kind.number() < Some(4) {
-            continue; // it welcomes nobody
+            continue; // it sends no welcome
         }
         let mut times = Vec::new();
         for round in 1..=args.rounds() {
@@ -269,7 +270,7 @@ fn rush(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What clients cost that say nothing.
+/// The cost of clients that say nothing.
 fn idle(args: &Args) -> anyhow::Result<()> {
     let counts: &[usize] = if args.quick { &[500] } else { &[1000, 5000] };
     let seconds = if args.quick { 1 } else { 10 };
@@ -283,11 +284,11 @@ fn idle(args: &Args) -> anyhow::Result<()> {
         for &count in counts {
             progress(&format!("{count} idle clients: {}", kind.name()));
             let server = Running::start(kind)?;
-            // The threads and tables that the first clients bring are not theirs.
+            // The first clients bring threads and tables that do not count for the others.
             let warm_up = Room::enter(&server, 10, 1)?;
             let before = server.usage();
-            // Where each is announced to thousands of threads, that would take minutes: there
-            // they have no name yet.
+            // With thousands of threads, to announce each client to all would take minutes.
+            // There the clients have no name yet.
             let has_names = count <= 1000 || kind.number() >= Some(8);
             let _clients = match has_names {
                 true => Room::enter(&server, count, 1)?,
@@ -314,7 +315,7 @@ fn idle(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Waits until all clients have been accepted, and all is said.
+/// Waits until the server has accepted all clients and written all lines.
 fn wait_until_quiet(server: &Running) -> Usage {
     let deadline = Instant::now() + Duration::from_secs(60);
     let mut before = server.usage();
@@ -328,8 +329,8 @@ fn wait_until_quiet(server: &Running) -> Usage {
     }
 }
 
-/// The round with the median rate; its other figures belong to it. What was lost in any
-/// round, was lost.
+/// The round with the median rate, with its other figures. Only the lost lines of all rounds
+/// are added up.
 fn median(rounds: &[Outcome]) -> Outcome {
     let mut sorted = rounds.to_vec();
     sorted.sort_by(|a, b| a.per_second.total_cmp(&b.per_second));

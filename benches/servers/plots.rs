@@ -23,9 +23,9 @@ const COLOURS: [RGBColor; 10] = [
     RGBColor(200, 80, 160),
 ];
 
-/// A picture for each load: deliveries in a second, by receivers.
+/// A picture for each load: deliveries in a second, by the number of receivers.
 pub fn draw<const N: usize>(all: &Deliveries, loads: [&str; N]) -> anyhow::Result<()> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("lessons/images");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../lessons/images");
     fs::create_dir_all(&folder)?;
     for (number, load) in loads.into_iter().enumerate() {
         let name = format!("09_{}.svg", load.replace(' ', "_"));

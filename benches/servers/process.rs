@@ -14,7 +14,7 @@ use sysinfo::{Pid, ProcessesToUpdate, System};
 
 use crate::floors::Floor;
 
-/// A server, and what it is called in the tables.
+/// A server, and its name in the tables.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Kind {
     /// `examples/NAME_server.rs`.
@@ -58,14 +58,14 @@ impl Running {
         let mut command = match kind {
             Kind::Stage(name) => {
                 let build = escargot::CargoBuild::new()
-                    .manifest_path(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"))
+                    .manifest_path(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"))
                     .example(format!("{name}_server"))
                     .release()
                     .run()?;
                 let mut command = build.command();
                 command.args(["--port", "0"]);
                 if kind.number() >= Some(7) {
-                    // Limits that no load here comes near.
+                    // Limits far above any load here.
                     command.args(["--max-clients", "100000", "--max-rate", "1000000000"]);
                     command.args(["--name-timeout", "3600"]);
                 }
@@ -75,7 +75,7 @@ impl Running {
                 let mut command = Command::new(env::current_exe()?);
                 let name = floor.to_possible_value().expect("no floor is hidden");
                 command.args(["--serve", name.get_name()]);
-                input = Stdio::piped(); // its end tells a floor that we have ended
+                input = Stdio::piped(); // a floor ends when its input does, so it ends when we do
                 command
             }
             Kind::Redis => return Self::redis(),
@@ -90,7 +90,8 @@ impl Running {
             .by_ref()
             .map_while(Result::ok)
             .find_map(|line| line.strip_prefix("listening on ")?.parse().ok());
-        // What it prints has to go somewhere, or it would wait.
+        // This reads what the server prints. Without it the pipe gets full, and the server
+        // waits.
         thread::spawn(move || lines.for_each(drop));
         let mut running = Self {
             kind,
@@ -127,7 +128,7 @@ impl Running {
         Ok(running)
     }
 
-    /// A number that no client of this server has in its name.
+    /// A number that no other client of this server has in its name.
     pub fn next_name(&self) -> usize {
         self.names.replace(self.names.get() + 1)
     }
@@ -145,10 +146,10 @@ impl Drop for Running {
     }
 }
 
-/// What a process has taken of the machine so far.
+/// The resources that a process has used so far.
 pub struct Usage {
     pub memory: u64,
-    /// As far as the system tells.
+    /// `None` where the system does not tell.
     pub threads: Option<usize>,
     pub cpu: Duration,
 }

@@ -1,4 +1,4 @@
-"""A right server for stage 01: it hears a client out, then answers it."""
+"""A right server for stage 01: it reads all that a client says, then answers it."""
 import socket
 import sys
 

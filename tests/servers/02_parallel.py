@@ -26,7 +26,7 @@ def send_answers():
             try:
                 clients[-1].sendall(answer.encode())
             except OSError as error:
-                print(f"nobody got that: {error}")
+                print(f"the client did not get your line: {error}")
 
 
 threading.Thread(target=send_answers, daemon=True).start()

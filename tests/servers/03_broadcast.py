@@ -1,4 +1,4 @@
-"""A right server for stage 03: lines, a lock, and whoever adds a client removes it."""
+"""A right server for stage 03: the thread that adds a client to the list also removes it."""
 import socket
 import sys
 import threading

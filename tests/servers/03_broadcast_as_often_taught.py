@@ -1,7 +1,7 @@
 """A server for stage 03 with two faults that many tutorials have.
 
-It takes what one recv returned for a message, and whoever fails to send removes the
-dead client, which takes a lock that is held already.
+It takes what one recv returned for a message. And a thread that fails to send removes the
+dead client: for that it takes a lock that it holds already.
 """
 import socket
 import sys
