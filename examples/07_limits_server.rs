@@ -109,7 +109,7 @@ struct Running {
 }
 
 /// Waits until all sessions have ended. After the grace, the clock cuts off the clients that
-/// are left. (Without a thread for the clock there is no waiting: the end of `main` does it.)
+/// are left. (If the clock cannot be started, do not wait: the end of `main` cuts off all.)
 fn wait_for_all(running: Vec<Running>, grace: Duration) {
     let streams: Vec<_> = running.iter().map(|one| Weak::clone(&one.stream)).collect();
     let cut_off = move || {
@@ -271,7 +271,7 @@ impl Session {
             }
         }
         if lock(&self.chat).closing {
-            let _ = (&*self.stream).write_all(b"* the server is closing\n"); // likewise
+            let _ = (&*self.stream).write_all(b"* the server is closing\n"); // an error: gone
         }
         // Half-close: a client that sees the end closes too, and then the reader ends.
         let _ = self.stream.shutdown(Shutdown::Write);
